@@ -1,0 +1,40 @@
+# make demo, make test: each creates what it needs. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: demo test test-timm test-oldest lint bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/timm-regnet-ds demo
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Every model of this project through timm's own suite; `make test` runs it on one model of each family and size.
+test-timm: $(VENV)/.test
+	TIMM_TESTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_timm_suite.py
+
+# The oldest supported set of torch, timm and the rest, in an environment of its own.
+test-oldest:
+	$(MAKE) VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt .venv-oldest/.test
+	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal
+
+bench: $(VENV)/.test
+	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds
+
+clean:
+	rm -rf .venv .venv-oldest .timm-tests demo-output
+
+# One stamp per extra: it is remade when what is to be installed changes, and only then.
+$(VENV)/.%: pyproject.toml $(CONSTRAINTS)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$*]'
+	touch $@

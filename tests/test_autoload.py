@@ -1,0 +1,388 @@
+"""Installed is enough: what `import torch` and `import timm` do once this project is installed, in fresh processes."""
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import warnings
+from importlib.machinery import PathFinder
+from textwrap import dedent
+
+import pytest
+
+import _timm_regnet_ds_autoload as hook
+
+# What a program sees: the registry, the warnings, what is left of the hook.
+REPORT = """
+import json, sys, warnings
+seen = []
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, category, *where: seen.append(f"{category.__name__}: {message}")
+
+def report():
+    import timm
+    registry = sys.modules["timm.models._registry"]
+    modules = {name: fn.__module__ for name, fn in registry._model_entrypoints.items()}
+    ours = {name: module for name, module in modules.items() if module.startswith("timm_regnet_ds")}
+    print(json.dumps({
+        "ours": ours,
+        "timm": {name: module for name, module in modules.items() if name not in ours},
+        "times": sorted({sum(name in models for models in registry._module_to_models.values()) for name in modules}),
+        "listed": sorted(timm.list_models()),  # timm leaves the order of dWr and dwr open
+        "warnings": seen,
+        "imported": "timm_regnet_ds" in sys.modules,
+        "finders": [type(f).__module__ for f in sys.meta_path if type(f).__module__ == "_timm_regnet_ds_autoload"],
+        "class": type(timm).__name__,
+    }))
+"""
+
+ORDERS = {
+    "timm": "import timm",
+    "torch": "import torch",
+    "package": "import timm_regnet_ds",
+    "from": "from timm.models import create_model",
+    "layers": "import timm.layers",
+    "threads": """
+        import threading
+        names = ["timm", "timm_regnet_ds", "torch", "timm"]
+        ready = threading.Barrier(len(names))
+        def load(name):
+            ready.wait()
+            __import__(name)
+        threads = [threading.Thread(target=load, args=(name,)) for name in names]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+    """,
+}
+
+HALF = """
+from timm.models import generate_default_cfgs, register_model
+default_cfgs = generate_default_cfgs({"half_a_model.one": {"url": "nowhere"}})
+@register_model
+def half_a_model(pretrained=False, **kwargs): ...
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """Run code in a fresh process, in an empty folder, with a clean environment and `path` before all others."""
+    cwd = tmp_path_factory.mktemp("cwd")
+
+    def run(code, *options, path="", check=True, **switches):
+        env = {k: v for k, v in os.environ.items() if "AUTOLOAD" not in k and k != "PYTHONWARNINGS"} | switches
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), env.get("PYTHONPATH")]))
+        command = [sys.executable, *options, "-c", dedent(code)]
+        done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=300)
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def reports(fresh):
+    def run(code, **options):
+        done = fresh(REPORT + dedent(code), **options)
+        assert "Traceback" not in done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def switched_off(reports):
+    """timm by itself, and after an explicit import."""
+    return reports("report(); import timm_regnet_ds; report()", TIMM_REGNET_DS_AUTOLOAD="0")
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """A folder with a package of our name that fails on import when it has registered one of two models."""
+    package = tmp_path / "timm_regnet_ds"
+    package.mkdir()
+    (package / "__init__.py").write_text("import timm_regnet_ds.half\n1 / 0")
+    (package / "half.py").write_text(HALF)
+    return tmp_path
+
+
+def test_the_switch_leaves_timm_alone(switched_off):
+    plain, by_hand = switched_off
+    assert plain["ours"] == {}
+    assert not plain["imported"]
+    assert plain["finders"] == by_hand["finders"] == []
+    assert by_hand["ours"] != {}
+
+
+def test_torchs_own_switch_does_too(reports, switched_off):
+    assert reports("report(); import timm_regnet_ds; report()", TORCH_DEVICE_BACKEND_AUTOLOAD="0") == switched_off
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_order_of_imports_registers_the_same_models_once(order, reports, switched_off):
+    plain, by_hand = switched_off
+    (got,) = reports(f"{dedent(ORDERS[order])}\nreport()")
+    assert got["ours"] == by_hand["ours"]
+    assert got["timm"] == by_hand["timm"] == plain["timm"]
+    assert got["times"] == [1]
+    assert len(got["listed"]) == len(set(got["listed"])) == len(plain["listed"]) + len(got["ours"])
+    assert got["warnings"] == by_hand["warnings"] == plain["warnings"]
+    assert got["finders"] == []
+    assert got["class"] == "module"
+
+
+def test_the_issues_own_line(fresh):
+    done = fresh("import timm; timm.create_model('regnetz_500mf_dWr_16gf')", "-W", "error::RuntimeWarning")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("value", ["0", "false", "OFF", " no "])
+def test_values_that_switch_off(value, monkeypatch):
+    monkeypatch.setenv(hook.SWITCH, value)
+    monkeypatch.setattr(hook, "_watch", None)  # calling it would fail
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hook.autoload()
+
+
+@pytest.mark.parametrize("value", ["", "1", "on", "nonsense", "0.0"])
+def test_all_other_values_leave_it_on(value, monkeypatch):
+    called = []
+    monkeypatch.setenv(hook.SWITCH, value)
+    monkeypatch.setattr(hook, "_is_complete", lambda: True)
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(hook, "_register", lambda: called.append(1))
+    hook.autoload()
+    assert called == [1]
+
+
+def test_a_broken_package_is_one_warning(broken, reports, switched_off):
+    plain, _ = switched_off
+    (got,) = reports("import torch, timm\nreport()", path=broken)
+    extra = [warning for warning in got["warnings"] if warning not in plain["warnings"]]
+    assert len(extra) == 1
+    assert extra[0].startswith("RuntimeWarning: timm-regnet-ds could not register")
+    assert "ZeroDivisionError" in extra[0]
+    assert "TIMM_REGNET_DS_AUTOLOAD=0" in extra[0]
+    assert got | {"warnings": None} == plain | {"warnings": None}
+
+
+def test_a_broken_package_where_warnings_are_errors(broken, fresh):
+    code = """
+        import warnings
+        import torch
+        warnings.simplefilter("error")  # from here on: timm and torch may warn about themselves in between
+        import timm
+        assert timm.create_model("resnet18") and not timm.is_model("half_a_model")
+        assert not any("half" in name for name in timm.list_models() + timm.list_modules() + timm.list_pretrained())
+        try:
+            import timm_regnet_ds
+        except ZeroDivisionError:
+            print("raised")
+    """
+    done = fresh(code, "-W", "error::RuntimeWarning", path=broken)
+    assert done.stdout == "raised\n"
+    assert done.stderr.count("timm-regnet-ds could not register") == 1
+    assert "ZeroDivisionError: division by zero" in done.stderr
+
+
+def test_without_timm_nothing_happens(fresh):
+    code = """
+        import sys
+        class Blocker:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] == "timm":
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        sys.meta_path.insert(0, Blocker())
+        import torch
+        assert not any(name.startswith("timm") for name in sys.modules)
+        try:
+            import timm
+        except ModuleNotFoundError as error:
+            print(error)
+    """
+    done = fresh(code, "-W", "error::RuntimeWarning")
+    assert done.stdout == "No module named 'timm'\n"
+    assert done.stderr == ""
+
+
+def test_the_cost_to_import_torch(fresh):
+    """What torch does with an entry point, timed in the process that has just imported torch; best of several."""
+    code = """
+        import sys, time
+        import torch
+        from importlib.metadata import entry_points
+        point, = entry_points(group="torch.backends", name="timm_regnet_ds")
+        before = set(sys.modules)
+        assert "_timm_regnet_ds_autoload" not in before
+        sys.dont_write_bytecode = False  # the first process compiles the module, as installing it does
+        start = time.perf_counter()
+        point.load()()
+        seconds = time.perf_counter() - start
+        assert set(sys.modules) - before == {"_timm_regnet_ds_autoload"}
+        print(seconds)
+    """
+    times = [float(fresh(code, TORCH_DEVICE_BACKEND_AUTOLOAD="0").stdout) for _ in range(3)]
+    assert min(times) < 1e-3
+
+
+def test_standard_library_alone():
+    code = "import sys; before = set(sys.modules); import _timm_regnet_ds_autoload; print(*set(sys.modules) - before)"
+    folder = os.path.dirname(hook.__file__)
+    out = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in out.stdout.split()}
+    assert loaded - set(sys.stdlib_module_names) == {"_timm_regnet_ds_autoload"}
+
+
+# The hook by itself, on a stand-in for timm: no fresh process needed.
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Packages `waited_for.models` and `waiting`; the hook waits for the one and imports the other."""
+    models = tmp_path / "waited_for" / "models"
+    models.mkdir(parents=True)
+    (models.parent / "__init__.py").write_text("from . import models\n")
+    (models / "__init__.py").write_text(
+        "import os\nif os.environ.get('FAIL'): raise OSError('timm itself')\nfrom . import family\nx = 1\n"
+    )
+    (models / "family.py").write_text("import random\n")
+    (tmp_path / "waiting.py").write_text("import waited_for.models\nfrom waited_for.models import x\n")
+    monkeypatch.setattr(hook, "AWAITED", ("waited_for", "models"))
+    monkeypatch.setattr(hook, "PACKAGE", "waiting")
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.delenv(hook.SWITCH, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("waited_for", "waiting")]:
+        del sys.modules[name]
+
+
+def is_waiting():
+    return any(isinstance(finder, hook._Finder) for finder in sys.meta_path)
+
+
+def test_nothing_of_the_hook_stays(stand_in):
+    hook.autoload()
+    hook.autoload()
+    assert [type(finder) for finder in sys.meta_path].count(hook._Finder) == 1
+    package = importlib.import_module("waited_for")
+    assert "waiting" in sys.modules
+    assert not is_waiting()
+    assert type(package) is type(sys)
+    assert importlib.reload(package.models) is package.models
+    assert importlib.reload(package) is package
+
+
+@pytest.mark.parametrize("name", ["waited_for.models", "waited_for.models.family", "waiting"])
+def test_whatever_is_imported_first(name, stand_in):
+    hook.autoload()
+    importlib.import_module(name)
+    assert "waiting" in sys.modules
+    assert not is_waiting()
+
+
+def test_already_imported(stand_in):
+    importlib.import_module("waited_for.models")
+    hook.autoload()
+    assert "waiting" in sys.modules
+    assert not is_waiting()
+
+
+@pytest.mark.parametrize("where", ["__init__.py", "models/__init__.py", "models/family.py"])
+def test_called_in_the_middle(where, stand_in):
+    """As torch does when it is first imported from inside timm."""
+    file = stand_in / "waited_for" / where
+    file.write_text("import _timm_regnet_ds_autoload\n_timm_regnet_ds_autoload.autoload()\n" + file.read_text())
+    package = importlib.import_module("waited_for")
+    assert "waiting" in sys.modules
+    assert not is_waiting()
+    assert type(package) is type(sys)
+
+
+def test_an_error_of_the_awaited_module_is_its_own(stand_in, monkeypatch):
+    hook.autoload()
+    monkeypatch.setenv("FAIL", "1")
+    with pytest.raises(OSError, match="timm itself"):
+        importlib.import_module("waited_for.models")
+    assert "waiting" not in sys.modules
+    monkeypatch.delenv("FAIL")
+    importlib.import_module("waited_for.models")
+    assert "waiting" in sys.modules
+    assert not is_waiting()
+
+
+class OtherHook:
+    """Finds the package itself and wraps its loaders, as import hooks of other projects do."""
+
+    def __init__(self):
+        self.executed = []
+
+    def find_spec(self, name, path=None, target=None):
+        if not name.startswith("waited_for"):
+            return None
+        spec = PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (self.executed.append(module.__name__), execute(module))
+        return spec
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_next_to_another_hook(place, stand_in, monkeypatch):
+    monkeypatch.delitem(sys.modules, "random")  # something that is looked for on the way
+    other = OtherHook()
+    hook.autoload()
+    sys.meta_path.insert(place, other)
+    importlib.import_module("waited_for")
+    assert "waiting" in sys.modules
+    assert other.executed == ["waited_for", "waited_for.models", "waited_for.models.family"]
+
+
+def test_lazily_loaded(stand_in):
+    hook.autoload()
+    spec = importlib.util.find_spec("waited_for")
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    sys.modules[spec.name] = package = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    assert "waiting" not in sys.modules
+    assert package.models.x == 1
+    assert "waiting" in sys.modules
+
+
+@pytest.mark.parametrize(
+    "failure", ["raise ImportError('gone')", "import sys; sys.exit(3)", "import nothing_such", "("]
+)
+def test_every_failure_is_one_warning(failure, stand_in):
+    (stand_in / "waiting.py").write_text(failure)
+    hook.autoload()
+    with pytest.warns(RuntimeWarning, match=r"ImportError: gone|SystemExit: 3|nothing_such|SyntaxError") as caught:
+        assert importlib.import_module("waited_for").models.x == 1
+    assert len(caught) == 1
+    assert not is_waiting()
+
+
+def test_something_else_of_that_name(stand_in, monkeypatch):
+    monkeypatch.setitem(sys.modules, "waited_for", object())
+    hook.autoload()
+    importlib.import_module("waited_for")
+    assert "waiting" not in sys.modules
+
+
+def test_an_error_of_the_hook_itself_is_a_warning(stand_in, monkeypatch):
+    monkeypatch.setattr(hook, "_is_complete", None)
+    with pytest.warns(RuntimeWarning, match="TypeError") as caught:
+        hook.autoload()
+    assert len(caught) == 1
+    importlib.import_module("waited_for")
+
+
+def test_a_warning_that_cannot_be_given_goes_to_stderr(stand_in, capsys):
+    (stand_in / "waiting.py").write_text("raise KeyError('gone')")
+    hook.autoload()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        importlib.import_module("waited_for.models")
+    said = capsys.readouterr().err
+    assert said.startswith("timm-regnet-ds could not register its models with timm (KeyError: 'gone')")
+    assert said.count("\n") == 1

@@ -1,0 +1,67 @@
+"""The command line: tables at 80 columns, json, one line and exit code 2 for wrong input."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import timm_regnet_ds as trd
+from timm_regnet_ds.cli import main
+
+
+def test_models_lists_ours_with_their_complexity(capsys):
+    assert main(["models", "regnetz_4gf*"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["model", "input", "flops", "(G)", "params", "(M)", "acts", "(M)"]
+    assert [row.split() for row in rows] == [
+        ["regnetz_4gf", "256×256", "4.050", "28.119", "24.256"],
+        ["regnetz_4gf_dWr_16gf", "272×272", "15.909", "95.319", "51.259"],
+    ]
+    assert all(len(line) <= 80 for line in [header, *rows])
+
+
+def test_printed_figures_stand_beside_the_measured(capsys):
+    assert main(["models", "--printed", "regnety_32gf"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.endswith("printed")
+    assert row.split() == ["regnety_32gf", "224×224", "32.280", "145.047", "30.262", "32.3/145.0/30.3"]
+    assert len(row) <= 80
+
+
+def test_measure_takes_any_model_of_timm(capsys):
+    assert main(["measure", "resnet18", "regnetx_200mf", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["model"] for row in rows] == ["resnet18", "regnetx_200mf"]
+    c = trd.measure("resnet18")
+    assert (rows[0]["flops"], rows[0]["params"], rows[0]["acts"]) == (c.flops, c.params, c.acts)
+    assert rows[0]["input_size"] == [3, 224, 224]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["measure", "regnetz_500mg"], "'regnetz_500mf'"),
+        (["measure", "resnet18", "no_such_model_at_all"], "no_such_model_at_all"),
+        (["models", "nothing*"], "no model of this project matches 'nothing*'"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("timm-regnet-ds: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_the_installed_command_prints_no_traceback():
+    command = os.path.join(os.path.dirname(sys.executable), "timm-regnet-ds")
+    done = subprocess.run([command, "measure", "resnet18x"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "resnet18" in done.stderr
+
+
+def test_every_model_fits_the_table():
+    assert max(map(len, trd.list_models())) <= 25

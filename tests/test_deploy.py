@@ -1,0 +1,81 @@
+"""What people do with a timm model after building it: compile, export, ONNX, TorchScript, fx."""
+
+import onnxruntime
+import pytest
+import timm
+import torch
+from timm.utils.onnx import onnx_export
+
+SMALL_Z = {"depth": 4, "w0": 16, "wa": 12.0, "wm": 2.0, "group_width": 4, "block": "z"}
+
+MODELS = {
+    "regnet": SMALL_Z,
+    "anynet": {"depths": [1, 1, 1, 1, 1], "widths": [8, 8, 16, 16, 24], "block": "basic"},
+    "efficientnet_b0_w_1gf": {},
+    "rexnet_plain": {},
+    "rexnet_lite_100": {},
+}
+
+
+def build(name: str) -> torch.nn.Module:
+    model = timm.create_model(name, num_classes=7, exportable=True, **MODELS[name])
+    # Statistics of a trained network: with fresh ones deep outputs are too small to compare.
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            module.reset_running_stats()
+    model.train()(torch.randn(4, 3, 64, 64))
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model_and_images(request):
+    torch.manual_seed(0)
+    return build(request.param), torch.randn(2, 3, 64, 64)
+
+
+def test_torch_compile_takes_the_whole_graph(model_and_images):
+    model, images = model_and_images
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), model(images), rtol=1e-4, atol=1e-4)
+
+
+def test_torch_export_with_any_batch_size(model_and_images):
+    model, images = model_and_images
+    batch = torch.export.Dim("batch", min=1, max=64)
+    exported = torch.export.export(model, (images,), dynamic_shapes={"x": {0: batch}}).module()
+    more = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(exported(more), model(more), rtol=1e-4, atol=1e-4)
+
+
+def test_torch_fx_traces_it(model_and_images):
+    model, images = model_and_images
+    traced = torch.fx.symbolic_trace(model)
+    with torch.no_grad():
+        torch.testing.assert_close(traced(images), model(images))
+
+
+@pytest.mark.parametrize("name", ["regnet", "rexnet_lite_100"])
+def test_onnx_as_timms_script_exports_it(name, tmp_path):
+    model, images = build(name), torch.randn(1, 3, 64, 64)
+    path = str(tmp_path / "model.onnx")
+    with torch.no_grad():
+        expected = model(images)
+        onnx_export(model, path, example_input=images, opset=18, check=True, use_dynamo=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_cuda(model_and_images, dtype):
+    model, images = model_and_images
+    with torch.no_grad():
+        expected = model(images)
+        logits = model.to("cuda", dtype)(images.to("cuda", dtype))
+    model.to("cpu", torch.float32)
+    tolerance = 1e-2 if dtype == torch.float32 else 0.2
+    torch.testing.assert_close(logits.float().cpu(), expected, rtol=tolerance, atol=tolerance)

@@ -1,0 +1,101 @@
+"""The scaled models that have names, against the figures of Fast and Accurate Model Scaling."""
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from timm_regnet_ds import STRATEGIES, AnyNet, AnyNetCfg, measure, resolve_strategy
+from timm_regnet_ds.models.regnet import REGNETS
+from timm_regnet_ds.scaling.anynet import scale_anynet
+from timm_regnet_ds.scaling.efficientnet import EFFICIENTNET_B0, scale_efficientnet
+from timm_regnet_ds.scaling.scaled import BASES, FACTORS, PAPER, TARGETS, build_scaled, scaled_cfg
+from timm_regnet_ds.scaling.target import nearest_factor, parse_flops
+
+# Stage form of the scaled RegNetZ: depths, widths, group width.
+STAGES = {
+    "regnetz_500mf_dWr_4gf": ((1, 5, 11, 9), (40, 96, 240, 592), 8),
+    "regnetz_500mf_dWr_16gf": ((1, 6, 13, 10), (64, 160, 416, 1016), 16),
+    "regnetz_4gf_dWr_16gf": ((2, 7, 16, 7), (80, 176, 416, 912), 16),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_of_the_scaled_regnetz(name):
+    with torch.device("meta"):
+        cfg = timm.create_model(name).cfg
+    assert (cfg.depths, cfg.widths, cfg.group_widths) == (*STAGES[name][:2], (STAGES[name][2],) * 4)
+    assert (cfg.stem_width, cfg.head_width) == (32, 1000)
+
+
+def test_every_strategy_and_target_has_a_name():
+    expected = {f"{b}_{s}_{t}" for b in ("regnetz_500mf", "efficientnet_b0") for s in STRATEGIES for t in TARGETS}
+    assert set(FACTORS) == expected | {"regnetz_4gf_dWr_16gf"}
+    assert all(timm.is_model(name) for name in FACTORS)
+
+
+@pytest.mark.parametrize("name", sorted(set(FACTORS) - set(PAPER)))
+def test_named_models_reach_their_target(name):
+    c = measure(name)
+    assert c.flops == pytest.approx(parse_flops(name.rsplit("_", 1)[1]), rel=0.05)
+    assert c.input_size == timm.get_pretrained_cfg(name).input_size
+
+
+@pytest.mark.parametrize("name", ["regnetz_500mf_w_2gf", "efficientnet_b0_dwr_4gf"])
+def test_factors_are_what_the_search_finds(name):
+    base, strategy, target = name.rsplit("_", 2)
+
+    def flops(factor: float) -> int:
+        cfg, resolution = scaled_cfg(base, strategy, factor)
+        with torch.device("meta"):
+            return measure(build_scaled(base, False, cfg), resolution).flops
+
+    assert nearest_factor(flops, parse_flops(target)) == FACTORS[name]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_factor_one_is_the_base(base):
+    assert scaled_cfg(base, "dWr", 1.0) == BASES[base]
+
+
+def test_our_efficientnet_b0_is_timms():
+    with torch.device("meta"):
+        ours, theirs = build_scaled("efficientnet_b0", False, EFFICIENTNET_B0), timm.create_model("efficientnet_b0")
+    shapes = [{key: tuple(value.shape) for key, value in m.state_dict().items()} for m in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def test_efficientnets_stem_and_head_grow_and_regnets_do_not():
+    multipliers = resolve_strategy("w").multipliers(4.0)
+    effnet = scale_efficientnet(EFFICIENTNET_B0, multipliers)
+    assert (effnet.stem_width, effnet.head_width) == (64, 2560)
+    regnet = scale_anynet(REGNETS["regnetz_500mf"].stages(), multipliers)
+    assert (regnet.stem_width, regnet.head_width) == (32, 1000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(list(REGNETS)),
+    factor=st.floats(0.2, 20),
+    strategy=st.one_of(st.sampled_from(list(STRATEGIES)), st.floats(0, 1)),
+)
+def test_any_regnet_scales_by_any_strategy(name, factor, strategy):
+    base = REGNETS[name].stages()
+    multipliers = resolve_strategy(strategy).multipliers(factor)
+    scaled = scale_anynet(base, multipliers)
+    assert AnyNet(scaled, device="meta").num_stages == len(base.depths)
+    for before, after in zip(base.depths, scaled.depths, strict=True):
+        assert after == max(1, round(before * multipliers.depth))
+    for before, after, group in zip(base.widths, scaled.widths, scaled.group_widths, strict=True):
+        # To a multiple of 8, then of the group width: the paper allows a change by a third.
+        assert abs(after - before * multipliers.width) <= max(4, before * multipliers.width / 3) + group
+
+
+@pytest.mark.parametrize("block", ["x", "basic", "vanilla"])
+def test_single_groups_stay_single_and_depthwise_stays_depthwise(block):
+    multipliers = resolve_strategy("w").multipliers(4.0)
+    dense = scale_anynet(AnyNetCfg([2, 2], [16, 32], block=block), multipliers)
+    assert dense.widths == dense.group_widths == (32, 64)
+    depthwise = scale_anynet(AnyNetCfg([2, 2], [16, 32], group_widths=1, block="x"), multipliers)
+    assert depthwise.group_widths == (1, 1)

@@ -1,0 +1,32 @@
+"""RegNet, fast-scaled RegNetZ and ReXNet as timm models, and their complexity.
+
+Importing this registers the models with timm; where the package is installed, ``import timm`` alone does.
+"""
+
+# First of all, and whole: two threads that import parts of timm in different orders wait for each other for ever.
+import timm  # noqa: F401
+
+from . import models, scaling
+from .complexity import Complexity, measure
+from .hub import model_card, push_to_hub
+from .models import AnyNet, AnyNetCfg, RegNetCfg
+from .registry import list_models
+from .scaling import STRATEGIES, Strategy, resolve_strategy
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "STRATEGIES",
+    "AnyNet",
+    "AnyNetCfg",
+    "Complexity",
+    "RegNetCfg",
+    "Strategy",
+    "list_models",
+    "measure",
+    "model_card",
+    "models",
+    "push_to_hub",
+    "resolve_strategy",
+    "scaling",
+]

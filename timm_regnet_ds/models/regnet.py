@@ -1,0 +1,199 @@
+"""RegNet: stage widths and depths from a quantized linear function.
+
+Designing Network Design Spaces (§3.3, Eqs. 2 to 4; models of Figures 11 and 12) and Fast and Accurate Model Scaling
+(§6.1, Table 6: RegNetZ).
+"""
+
+import math
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+from timm.models import get_arch_pretrained_cfgs
+from torch import nn
+
+from timm_regnet_ds._check import lookup, number, whole
+
+from ._blocks import BLOCKS
+from ._build import data_cfg, register
+from .anynet import AnyNetCfg, build_anynet, take_fields
+
+__all__ = ["REGNETS", "RegNetCfg", "fit_group_widths", "quantized_linear"]
+
+# Widths are multiples of this.
+QUANTUM = 8
+
+
+@dataclass(frozen=True)
+class RegNetCfg:
+    """The six parameters of a RegNet, and its block.
+
+    Args:
+        depth: number of blocks d.
+        w0: width of the first block, a multiple of 8.
+        wa: slope of the widths, at least 0.
+        wm: ratio of the widths of neighbouring stages, more than 1.
+        group_width: channels per group g. ``None``: a single group.
+        bottle_ratio: width inside a bottleneck over the width (1/b of the papers). ``None``: the block's own.
+        block: ``x``, ``y``, ``z``, ``vanilla`` or ``basic``.
+
+    Raises:
+        ValueError: a value outside these bounds.
+    """
+
+    depth: int = 13
+    w0: int = 24
+    wa: float = 36.44
+    wm: float = 2.49
+    group_width: int | None = None
+    bottle_ratio: float | None = None
+    block: str = "x"
+
+    def __post_init__(self) -> None:
+        spec = lookup("block", self.block, BLOCKS)
+        whole("depth", self.depth)
+        if whole("w0", self.w0) % QUANTUM:
+            raise ValueError(f"w0 must be a multiple of {QUANTUM}, not {self.w0}")
+        number("wa", self.wa, least=0)
+        number("wm", self.wm, above=1)
+        if self.group_width is not None:
+            whole("group_width", self.group_width)
+        if self.bottle_ratio is not None:
+            number("bottle_ratio", self.bottle_ratio, above=0)
+        if not spec.bottleneck:
+            self._refuse_bottleneck()
+
+    def _refuse_bottleneck(self) -> None:
+        for name in ("group_width", "bottle_ratio"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"block {self.block!r} has no bottleneck and so takes no {name}")
+
+    def block_widths(self) -> tuple[int, ...]:
+        """Width of each of the ``depth`` blocks."""
+        return quantized_linear(self.depth, self.w0, self.wa, self.wm)
+
+    def stages(self, **rest: Any) -> AnyNetCfg:
+        """The same network stage by stage, with group widths that fit; ``rest`` are further fields of `AnyNetCfg`."""
+        runs = [(width, len(list(run))) for width, run in groupby(self.block_widths())]
+        widths, depths = tuple(w for w, _ in runs), tuple(d for _, d in runs)
+        spec = BLOCKS[self.block]
+        if spec.bottleneck:
+            ratio = spec.bottle_ratio if self.bottle_ratio is None else self.bottle_ratio
+            widths, group_widths = fit_group_widths(widths, (ratio,) * len(runs), (self.group_width,) * len(runs))
+            rest = {"bottle_ratios": ratio, "group_widths": group_widths, **rest}
+        return AnyNetCfg(depths, widths, block=self.block, **rest)
+
+
+def quantized_linear(depth: int, w0: int, wa: float, wm: float, quantum: int = QUANTUM) -> tuple[int, ...]:
+    """Width of each block j < depth: w0 · wm^round(s_j), where w0 + wa·j = w0 · wm^s_j (Eqs. 2 to 4).
+
+    Args:
+        depth: number of blocks d.
+        w0: width of the first block.
+        wa: slope, at least 0.
+        wm: ratio of neighbouring widths, more than 1.
+        quantum: widths become multiples of it.
+    """
+    linear = [w0 + wa * j for j in range(depth)]
+    exponents = [round(math.log(u / w0) / math.log(wm)) for u in linear]
+    return tuple(round(w0 * wm**s / quantum) * quantum for s in exponents)
+
+
+def fit_group_widths(
+    widths: tuple[int, ...], bottle_ratios: tuple[float, ...], group_widths: tuple[int | None, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths and group widths, one a stage, changed so that each group width divides.
+
+    A group is never wider than the inside of the block. That inside becomes the nearest multiple of the group width,
+    and of the bottleneck's multiplier too where it is inverted, so that the width stays whole.
+    """
+    stages = [_fit(*stage) for stage in zip(widths, bottle_ratios, group_widths, strict=True)]
+    return tuple(width for width, _ in stages), tuple(group_width for _, group_width in stages)
+
+
+def _fit(width: int, bottle_ratio: float, group_width: int | None) -> tuple[int, int]:
+    inner = max(1, int(width * bottle_ratio))
+    group_width = min(group_width or inner, inner)
+    multiple = math.lcm(group_width, int(bottle_ratio)) if bottle_ratio > 1 else group_width
+    inner = max(multiple, round(inner / multiple) * multiple)
+    return round(inner / bottle_ratio), group_width
+
+
+# Figures 11 and 12: depth, w0, wa, wm, group width.
+_PUBLISHED = {
+    "x": {
+        "200mf": (13, 24, 36.44, 2.49, 8),
+        "400mf": (22, 24, 24.48, 2.54, 16),
+        "600mf": (16, 48, 36.97, 2.24, 24),
+        "800mf": (16, 56, 35.73, 2.28, 16),
+        "1_6gf": (18, 80, 34.01, 2.25, 24),
+        "3_2gf": (25, 88, 26.31, 2.25, 48),
+        "4gf": (23, 96, 38.65, 2.43, 40),
+        "6_4gf": (17, 184, 60.83, 2.07, 56),
+        "8gf": (23, 80, 49.56, 2.88, 120),
+        "12gf": (19, 168, 73.36, 2.37, 112),
+        "16gf": (22, 216, 55.59, 2.1, 128),
+        "32gf": (23, 320, 69.86, 2.0, 168),
+    },
+    "y": {
+        "200mf": (13, 24, 36.44, 2.49, 8),
+        "400mf": (16, 48, 27.89, 2.09, 8),
+        "600mf": (15, 48, 32.54, 2.32, 16),
+        "800mf": (14, 56, 38.84, 2.4, 16),
+        "1_6gf": (27, 48, 20.71, 2.65, 24),
+        "3_2gf": (21, 80, 42.63, 2.66, 24),
+        "4gf": (22, 96, 31.41, 2.24, 64),
+        "6_4gf": (25, 112, 33.22, 2.27, 72),
+        "8gf": (17, 192, 76.82, 2.19, 56),
+        "12gf": (19, 168, 73.36, 2.37, 112),
+        "16gf": (18, 200, 106.23, 2.48, 112),
+        "32gf": (20, 232, 115.89, 2.53, 232),
+    },
+    # Not printed in the paper. With these, all its figures of RegNetZ and of its scaled models come out.
+    "z": {
+        "500mf": (21, 16, 10.7, 2.51, 4),
+        "4gf": (28, 48, 14.5, 2.226, 8),
+    },
+}
+
+REGNETS = {
+    f"regnet{block}_{size}": RegNetCfg(*parameters, block=block)
+    for block, sizes in _PUBLISHED.items()
+    for size, parameters in sizes.items()
+}
+
+RESOLUTIONS = {"regnetz_4gf": 256}
+
+# The same networks in timm, which has their weights.
+_SAME_IN_TIMM = {
+    f"regnet{block}_{size}": f"regnet{block}_{number}"
+    for block in "xy"
+    for size, number in zip(
+        _PUBLISHED[block],
+        ("002", "004", "006", "008", "016", "032", "040", "064", "080", "120", "160", "320"),
+        strict=True,
+    )
+}
+
+
+def _data_cfgs(name: str) -> dict[str, Any]:
+    in_timm = get_arch_pretrained_cfgs(_SAME_IN_TIMM[name]) if name in _SAME_IN_TIMM else {}
+    cfgs = {
+        f"{name}.{cfg.tag}": replace(cfg, url=None, architecture=name)
+        for cfg in in_timm.values()
+        if cfg.hf_hub_id is not None
+    }
+    return cfgs or {name: data_cfg(RESOLUTIONS.get(name, 224))}
+
+
+def _regnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    cfg = replace(REGNETS.get(variant, RegNetCfg()), **take_fields(RegNetCfg, kwargs))
+    return build_anynet(variant, pretrained, cfg.stages(**take_fields(AnyNetCfg, kwargs)), **kwargs)
+
+
+register(
+    __name__,
+    _regnet,
+    {"regnet": data_cfg()} | {tagged: cfg for name in REGNETS for tagged, cfg in _data_cfgs(name).items()},
+    {"regnet": "A RegNet from the fields of `RegNetCfg`."} | {name: f"{name}: {cfg}." for name, cfg in REGNETS.items()},
+)
