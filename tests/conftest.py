@@ -16,6 +16,9 @@ TIMM_MARKERS = (
 
 
 def pytest_configure(config):
+    if hasattr(config, "workerinput"):
+        # Workers beside each other; threads of each would only get in the others' way.
+        torch.set_num_threads(1)
     for marker in TIMM_MARKERS:
         config.addinivalue_line("markers", f"{marker}: a marker of timm's tests")
 

@@ -184,6 +184,11 @@ def test_any_valid_configuration_runs(depths, width, ratio, group_width, block):
         ({"block": "q"}, "unknown block 'q' (allowed: x, y, z, vanilla, basic)"),
         ({"block": "vanila"}, "did you mean 'vanilla'?"),
         ({"stem": "imagnet"}, "did you mean 'imagenet'?"),
+        ({"depths": (), "widths": ()}, "depths must have at least one stage"),
+        ({"act_layer": "relux"}, "timm has no act_layer 'relux'"),
+        ({"norm_layer": "bnorm"}, "timm has no norm_layer 'bnorm'"),
+        ({"global_pool": "mean"}, "unknown global_pool 'mean'"),
+        ({"drop_path_rate": 2.0}, "drop_path_rate must be a finite number at least 0 and at most 1, not 2.0"),
         ({"depths": (1, 0, 4, 7)}, "depths must be a whole number of at least 1, not 0"),
         ({"depths": (1, -1, 4, 7)}, "not -1"),
         ({"widths": (24, 56, 152, 0)}, "widths must be a whole number of at least 1, not 0"),
@@ -194,7 +199,7 @@ def test_any_valid_configuration_runs(depths, width, ratio, group_width, block):
             {"group_widths": 5},
             "group width 5 does not divide the 24 channels inside the blocks of stage 1; allowed: 1, 2",
         ),
-        ({"bottle_ratios": 0}, "bottle_ratios must be a number above 0, not 0"),
+        ({"bottle_ratios": 0}, "bottle_ratios must be a finite number above 0, not 0"),
         ({"bottle_ratios": float("nan")}, "not nan"),
         ({"stem_width": 0}, "stem_width"),
         ({"head_width": -1}, "head_width"),
@@ -215,14 +220,19 @@ def test_feature_maps_that_do_not_exist_are_refused(out_indices):
         timm.create_model("anynet", features_only=True, out_indices=out_indices)
 
 
-def test_an_image_too_small_for_the_strides_is_refused():
-    model = AnyNet(AnyNetCfg([1, 1], [8, 8])).eval()
-    assert model(torch.randn(1, 3, 5, 5)).shape == (1, 1000)
-    for images in (torch.randn(1, 3, 4, 5), torch.randn(1, 3, 64, 4)):
-        with pytest.raises(ValueError, match="too small: this network needs 5×5"):
-            model(images)
-        with pytest.raises(ValueError, match="too small"):
-            model.forward_intermediates(images)
+@pytest.mark.parametrize("name", ["anynet", "regnetz_500mf", "rexnet_plain", "rexnet_lite_100"])
+def test_an_image_too_small_for_the_strides_is_refused(name):
+    model = timm.create_model(name, device="meta").eval()
+    features = timm.create_model(name, device="meta", features_only=True).eval()
+    fits, too_small = torch.empty(1, 3, 17, 40, device="meta"), torch.empty(1, 3, 16, 40, device="meta")
+    assert model(fits).shape == (1, 1000)
+    assert features(fits)[-1].shape[-2:] == (1, 2)
+    for run in (model, model.forward_intermediates, features):
+        with pytest.raises(ValueError, match="too small for the strides: its sides must be at least 17"):
+            run(too_small)
+    # The first maps need less.
+    first = timm.create_model(name, device="meta", features_only=True, out_indices=(0,)).eval()
+    assert first(torch.empty(1, 3, 2, 2, device="meta"))[0].shape[-2:] == (1, 1)
 
 
 def test_an_unknown_argument_is_a_type_error():

@@ -55,6 +55,26 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [[], ["model"], ["measure"], ["models", "--jsn"]])
+def test_a_wrong_call_is_one_line_too(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("timm-regnet-ds")
+    assert "--help" in error
+    assert error.count("\n") == 1
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    command = os.path.join(os.path.dirname(sys.executable), "timm-regnet-ds")
+    done = subprocess.run(
+        f"'{command}' models 'regnetx*' | head -1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("model")
+    assert "timm-regnet-ds:" not in done.stderr
+
+
 def test_the_installed_command_prints_no_traceback():
     command = os.path.join(os.path.dirname(sys.executable), "timm-regnet-ds")
     done = subprocess.run([command, "measure", "resnet18x"], capture_output=True, text=True, check=False)

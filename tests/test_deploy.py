@@ -1,10 +1,16 @@
 """What people do with a timm model after building it: compile, export, ONNX, TorchScript, fx."""
 
+import copy
+import shutil
+
 import onnxruntime
 import pytest
 import timm
 import torch
 from timm.utils.onnx import onnx_export
+
+from timm_regnet_ds.models._blocks import BLOCKS
+from timm_regnet_ds.models.anynet import STEMS
 
 SMALL_Z = {"depth": 4, "w0": 16, "wa": 12.0, "wm": 2.0, "group_width": 4, "block": "z"}
 
@@ -34,6 +40,13 @@ def model_and_images(request):
     return build(request.param), torch.randn(2, 3, 64, 64)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_torch_compile():
+    model, images = build("regnet"), torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.compile(model)(images), model(images), rtol=1e-3, atol=1e-3)
+
+
 def test_torch_compile_takes_the_whole_graph(model_and_images):
     model, images = model_and_images
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
@@ -55,6 +68,34 @@ def test_torch_fx_traces_it(model_and_images):
     traced = torch.fx.symbolic_trace(model)
     with torch.no_grad():
         torch.testing.assert_close(traced(images), model(images))
+
+
+def test_torchscript(model_and_images):
+    model, images = model_and_images
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.script(model)(images), model(images))
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_block_and_stem(block, stem):
+    """timm's own tests know models by name only; these are the others that AnyNet can be."""
+    model = timm.create_model("anynet", depths=[2, 1], widths=[8, 16], block=block, stem=stem, num_classes=3)
+    images = torch.randn(2, 3, 32, 32)
+    model.train()(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.eval()
+    with torch.no_grad():
+        expected, (*_, last) = model(images), model.forward_intermediates(images, intermediates_only=True)
+        torch.testing.assert_close(torch.jit.script(model)(images), expected)
+        torch.testing.assert_close(torch.fx.symbolic_trace(model)(images), expected)
+        final, _ = model.forward_intermediates(images, indices=[2], stop_early=True)
+        torch.testing.assert_close(final, model.forward_features(images))
+        for prune_norm, prune_head in ((False, False), (True, False), (False, True)):
+            pruned = copy.deepcopy(model)
+            assert pruned.prune_intermediate_layers([2], prune_norm, prune_head) == [2]
+            torch.testing.assert_close(pruned.forward_intermediates(images, [2], intermediates_only=True)[0], last)
+            assert all(not module.training for module in pruned.modules())
 
 
 @pytest.mark.parametrize("name", ["regnet", "rexnet_lite_100"])

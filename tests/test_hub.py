@@ -268,3 +268,23 @@ def test_a_model_of_timm_itself(small):
     assert "| resnet18 | 1,8" in text
     assert "timm-regnet-ds" not in text
     assert "Citation" not in text
+
+
+PRETRAINED = """
+    names = ("regnetx_002.pycls_in1k", "regnetx_200mf.pycls_in1k")
+    models = [timm.create_model(name, pretrained=True) for name in names]
+    models.append(timm.create_model("regnetx_200mf", pretrained=True, num_classes=3))
+    print(json.dumps([told(model) for model in models]))
+"""
+
+
+def test_pretrained_weights_are_timms(hub, tmp_path):
+    torch.manual_seed(5)
+    theirs = timm.create_model("regnetx_002")
+    timm.models.save_for_hf(theirs, str(tmp_path / "saved"), safe_serialization=True)
+    hub.add("timm/regnetx_002.pycls_in1k", {f.name: f.read_bytes() for f in (tmp_path / "saved").iterdir()})
+    timms, ours, three = client(hub, tmp_path, PRETRAINED)
+    assert (timms["type"], ours["type"]) == ("RegNet", "AnyNet")
+    assert ours["logits"] == timms["logits"]
+    assert ours["weights"] == timms["weights"]
+    assert torch.tensor(three["logits"]).shape == (2, 3)

@@ -40,9 +40,14 @@ def test_quantized_widths_follow_the_line(depth, w0, wa, wm):
         assert line / math.sqrt(wm) - 4.001 <= width <= line * math.sqrt(wm) + 4.001
 
 
-@given(**parameters, group_width=st.integers(1, 256), block=st.sampled_from("xyz"))
-def test_stage_form_is_the_block_form(depth, w0, wa, wm, group_width, block):
-    regnet = RegNetCfg(depth, w0, wa, wm, group_width, block=block)
+@given(
+    **parameters,
+    group_width=st.integers(1, 256),
+    block=st.sampled_from("xyz"),
+    bottle_ratio=st.sampled_from([None, 0.25, 1 / 3, 0.5, 1, 1.5, 2, 2.5, 4, 6]),
+)
+def test_stage_form_is_the_block_form(depth, w0, wa, wm, group_width, block, bottle_ratio):
+    regnet = RegNetCfg(depth, w0, wa, wm, group_width, bottle_ratio, block)
     cfg = regnet.stages()
     assert sum(cfg.depths) == depth
     assert len(cfg.depths) == len(set(regnet.block_widths()))
@@ -54,6 +59,8 @@ def test_stage_form_is_the_block_form(depth, w0, wa, wm, group_width, block):
 def test_group_widths_are_fitted_as_the_scaling_paper_says():
     # g = w where g > w, and otherwise w becomes divisible by g.
     assert fit_group_widths((24, 56), (1.0, 1.0), (48, 16)) == ((24, 64), (24, 16))
+    # Fractions stay whole too: the inside of 40 has five groups of 8 and is 2.5 times 16.
+    assert fit_group_widths((17,), (2.5,), (8,)) == ((16,), (8,))
     # An inverted bottleneck's inside is a multiple of its multiplier too.
     assert fit_group_widths((16,), (4.0,), (24,)) == ((18,), (24,))
 
@@ -83,12 +90,13 @@ def test_fields_of_both_configs_can_be_changed():
         ({"depth": 2.5}, "not 2.5"),
         ({"w0": 20}, "w0 must be a multiple of 8, not 20"),
         ({"w0": 0}, "w0 must be a whole number of at least 1, not 0"),
-        ({"wa": -1.0}, "wa must be a number at least 0, not -1.0"),
-        ({"wm": 1}, "wm must be a number above 1, not 1"),
-        ({"wm": 0.5}, "wm must be a number above 1, not 0.5"),
+        ({"wa": -1.0}, "wa must be a finite number at least 0 and at most 1e+06, not -1.0"),
+        ({"wm": 1}, "wm must be a finite number above 1, not 1"),
+        ({"wm": 0.5}, "wm must be a finite number above 1, not 0.5"),
         ({"wm": float("inf")}, "not inf"),
         ({"group_width": 0}, "group_width must be a whole number of at least 1, not 0"),
-        ({"bottle_ratio": -1}, "bottle_ratio must be a number above 0, not -1"),
+        ({"bottle_ratio": -1}, "bottle_ratio must be a finite number above 0, not -1"),
+        ({"depths": [1, 2]}, "regnet takes no depths: it follows from depth, w0, wa, wm"),
         ({"block": "zz"}, "unknown block 'zz'; did you mean 'z'?"),
         ({"group_width": 8, "block": "basic"}, "block 'basic' has no bottleneck and so takes no group_width"),
     ],
@@ -122,6 +130,16 @@ def test_pretrained_weights_are_those_of_the_same_network(name):
 def test_pretrained_without_weights_is_refused():
     with pytest.raises(RuntimeError, match="No pretrained weights exist for regnetz_500mf"):
         timm.create_model("regnetz_500mf", pretrained=True)
+
+
+def test_the_image_size_follows_the_stem_and_the_strides():
+    with torch.device("meta"):
+        small = timm.create_model("regnetx_200mf", stem="cifar", num_classes=10)
+        three = timm.create_model("anynet", depths=[1, 1], widths=[8, 16])
+        given = timm.create_model("regnet", stem="cifar", pretrained_cfg_overlay={"input_size": (3, 40, 40)})
+    assert (small.pretrained_cfg["input_size"], small.pretrained_cfg["pool_size"]) == ((3, 32, 32), (2, 2))
+    assert (three.pretrained_cfg["input_size"], three.pretrained_cfg["pool_size"]) == ((3, 224, 224), (28, 28))
+    assert given.pretrained_cfg["input_size"] == (3, 40, 40)
 
 
 def test_the_input_size_is_the_papers():

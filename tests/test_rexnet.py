@@ -13,11 +13,15 @@ from torch import nn
 from torch.nn.functional import pad
 
 from timm_regnet_ds.models import rexnet, rexnet_lite, rexnet_plain
-from timm_regnet_ds.models._sequential import place
+from timm_regnet_ds.models._staged import dilate
 from timm_regnet_ds.models.rexnet_lite import LiteBlock, RexNetLiteCfg
 
 OURS = [*rexnet.MODELS, *rexnet_plain.MODELS, *rexnet_lite.MODELS]
 SMALL = ["rexnet_plain", "rexnet_lite_100"]
+
+
+def blocks_of(model: nn.Module) -> list[nn.Module]:
+    return [block for i in range(1, 6) for block in getattr(model, f"s{i}").children()]
 
 
 def test_registered() -> None:
@@ -47,7 +51,7 @@ def test_plain_widths_are_linear() -> None:
 def test_plain_structure() -> None:
     model = timm.create_model("rexnet_plain", device="meta")
     assert isinstance(model.stem.bn.act, nn.ReLU)
-    for block in model.features:
+    for block in blocks_of(model):
         assert isinstance(block.conv_dw.bn.act, nn.ReLU)
         assert isinstance(block.conv_pw.bn.act, nn.SiLU)
     assert not [m for m in model.modules() if isinstance(m, SEModule)]
@@ -68,7 +72,7 @@ def test_lite_structure() -> None:
     assert all(isinstance(act, nn.ReLU6) for act in acts)
     assert len(acts) == 1 + 1 + 2 * 15 + 1 + 1
     assert not [m for m in model.modules() if isinstance(m, SEModule)]
-    assert isinstance(model.features[0].conv_exp, nn.Identity)
+    assert isinstance(blocks_of(model)[0].conv_exp, nn.Identity)
     assert model.head.hidden.conv.bias is not None
     assert (model.num_features, model.head_hidden_size, model.head.drop.p) == (1280, 1024, 0.2)
 
@@ -77,7 +81,7 @@ def test_lite_structure() -> None:
 def test_lite_shortcuts(output_stride: int) -> None:
     """Every block but the downsampling ones (B.1) and the first, which narrows; dilation changes nothing here."""
     model = timm.create_model("rexnet_lite_100", device="meta", output_stride=output_stride)
-    assert [i for i, block in enumerate(model.features[:16]) if not block.shortcut] == [0, 1, 3, 5, 11]
+    assert [i for i, block in enumerate(blocks_of(model)) if not block.shortcut] == [0, 1, 3, 5, 11]
 
 
 @pytest.mark.parametrize("out_chs", [8, 12])
@@ -94,32 +98,24 @@ def test_lite_block_pads_the_shortcut(out_chs: int) -> None:
 
 def test_lite_drop_path_grows_linearly() -> None:
     model = timm.create_model("rexnet_lite_100", device="meta", drop_path_rate=0.3)
-    rates = {i: getattr(block.drop_path, "drop_prob", 0.0) for i, block in enumerate(model.features[:16])}
+    rates = {i: getattr(block.drop_path, "drop_prob", 0.0) for i, block in enumerate(blocks_of(model))}
     assert rates == {
-        i: pytest.approx(0.3 * i / 15) if block.shortcut else 0.0 for i, block in enumerate(model.features[:16])
+        i: pytest.approx(0.3 * i / 15) if block.shortcut else 0.0 for i, block in enumerate(blocks_of(model))
     }
 
 
-def test_place() -> None:
-    strides = (1, 2, 1, 2, 1)
-    assert [tuple(p) for p in place(strides, 8)] == [
-        (1, 1, 2, True),
-        (2, 1, 4, False),
-        (1, 1, 4, True),
-        (2, 1, 8, False),
-        (1, 1, 8, True),
-    ]
-    assert [p[:3] for p in place((2, 2, 1, 2, 1), 8)] == [(2, 1, 4), (2, 1, 8), (1, 1, 8), (1, 1, 8), (1, 2, 8)]
+def test_strides_beyond_the_output_stride_become_dilation() -> None:
+    assert dilate((1, 2, 2), 2, None) == [(1, 1, 1), (2, 1, 1), (2, 1, 1)]
+    assert dilate((2, 2, 2), 2, 8) == [(2, 1, 1), (2, 1, 1), (1, 1, 2)]
+    assert dilate((2, 2, 2, 2), 2, 8) == [(2, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 4)]
 
 
 def test_generator() -> None:
-    kwargs = {"width_mult": 0.5, "depth_mult": 2.0}
-    model = timm.create_model("rexnet", device="meta", **kwargs)
-    expected = RexNet(**kwargs, device="meta")
+    model = timm.create_model("rexnet", device="meta", width_mult=0.5, depth_mult=2.0)
     assert isinstance(model, RexNet)
-    shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (model, expected)]
-    assert shapes[0] == shapes[1]
     assert len(model.features) == 32 + 1  # twice the 16 blocks, and the penultimate layer
+    # Halved, from 16 where the ends are kept: timm divides the first width by the multiplier again.
+    assert [model.features[i].out_channels for i in (0, 16, 31)] == [16, 61, 103]
 
 
 # ------------------------------------------------------------------------------------------------------ the contract
@@ -232,9 +228,9 @@ def test_bad_lite_cfg() -> None:
 
 @pytest.mark.parametrize("name", [*SMALL, "rexnet_090"])
 def test_bad_arguments(name: str) -> None:
-    with pytest.raises(ValueError, match=r"output_stride.*\(8, 16, 32\).*7"):
+    with pytest.raises(ValueError, match=r"output_stride 7 is not possible here; allowed: .*8, 16, 32"):
         timm.create_model(name, device="meta", output_stride=7)
-    with pytest.raises(ValueError, match=r"global_pool.*'avg'.*'mean'"):
+    with pytest.raises(ValueError, match=r"unknown global_pool 'mean'.*allowed: '', avg, max"):
         timm.create_model(name, device="meta", global_pool="mean")
     with pytest.raises(ValueError, match="5 feature maps"):
         timm.create_model(name, device="meta", features_only=True, out_indices=(5,))
@@ -243,12 +239,12 @@ def test_bad_arguments(name: str) -> None:
 
 
 def test_plain_has_no_path_to_drop() -> None:
-    with pytest.raises(ValueError, match=r"drop_path_rate=0\.1.*only 0"):
+    with pytest.raises(ValueError, match=r"drop_path_rate must be 0, not 0\.1"):
         timm.create_model("rexnet_plain", device="meta", drop_path_rate=0.1)
     timm.create_model("rexnet_plain", device="meta", drop_path_rate=0.0)
 
 
 def test_lite_pooling_of_another_width() -> None:
     model = timm.create_model("rexnet_lite_100", device="meta")
-    with pytest.raises(ValueError, match=r"catavgmax.*2560.*1280"):
+    with pytest.raises(ValueError, match=r"catavgmax.*another number of channels"):
         model.reset_classifier(5, "catavgmax")

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timm_regnet_ds import STRATEGIES, AnyNet, AnyNetCfg, measure, resolve_strategy
+from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0
 from timm_regnet_ds.models.regnet import REGNETS
 from timm_regnet_ds.scaling.anynet import scale_anynet
-from timm_regnet_ds.scaling.efficientnet import EFFICIENTNET_B0, scale_efficientnet
+from timm_regnet_ds.scaling.efficientnet import scale_efficientnet
 from timm_regnet_ds.scaling.scaled import BASES, FACTORS, PAPER, TARGETS, build_scaled, scaled_cfg
 from timm_regnet_ds.scaling.target import nearest_factor, parse_flops
 
@@ -84,7 +85,7 @@ def test_any_regnet_scales_by_any_strategy(name, factor, strategy):
     base = REGNETS[name].stages()
     multipliers = resolve_strategy(strategy).multipliers(factor)
     scaled = scale_anynet(base, multipliers)
-    assert AnyNet(scaled, device="meta").num_stages == len(base.depths)
+    assert len(AnyNet(scaled, device="meta").feature_info) == 1 + len(base.depths)
     for before, after in zip(base.depths, scaled.depths, strict=True):
         assert after == max(1, round(before * multipliers.depth))
     for before, after, group in zip(base.widths, scaled.widths, scaled.group_widths, strict=True):
@@ -99,3 +100,22 @@ def test_single_groups_stay_single_and_depthwise_stays_depthwise(block):
     assert dense.widths == dense.group_widths == (32, 64)
     depthwise = scale_anynet(AnyNetCfg([2, 2], [16, 32], group_widths=1, block="x"), multipliers)
     assert depthwise.group_widths == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("regnetz_500mf_dWr_4gf", {"block": "x"}, "takes no block: scaling has settled it"),
+        ("regnetz_500mf_dWr_4gf", {"widths": [8]}, "takes no widths"),
+        ("efficientnet_b0_dWr_4gf", {"output_stride": 7}, "output_stride 7 is not possible"),
+        ("efficientnet_b0_dWr_4gf", {"global_pool": "mean"}, "unknown global_pool 'mean'"),
+    ],
+)
+def test_what_scaled_models_do_not_take_is_refused(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        timm.create_model(name, device="meta", **arguments)
+
+
+def test_another_base_is_refused():
+    with pytest.raises(ValueError, match="unknown base 'regnetz_500m'; did you mean 'regnetz_500mf'"):
+        scaled_cfg("regnetz_500m", "dWr", 2.0)

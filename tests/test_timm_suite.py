@@ -13,15 +13,20 @@ REPRESENTATIVES = [
     "anynet",
     "regnet",
     "regnetx_200mf",
+    "regnetx_8gf",
     "regnety_400mf",
     "regnety_4gf",
     "regnetz_500mf",
+    "regnetz_4gf",
     "regnetz_500mf_dWr_4gf",
+    "regnetz_500mf_d_1gf",
     "efficientnet_b0_dWr_4gf",
     "rexnet",
     "rexnet_090",
+    "rexnet_220",
     "rexnet_plain",
     "rexnet_lite_100",
+    "rexnet_lite_200",
 ]
 
 NAMES = trd.list_models() if os.environ.get("TIMM_TESTS") == "all" else REPRESENTATIVES

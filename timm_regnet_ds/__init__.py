@@ -9,8 +9,7 @@ import timm  # noqa: F401
 from . import models, scaling
 from .complexity import Complexity, measure
 from .hub import model_card, push_to_hub
-from .models import AnyNet, AnyNetCfg, RegNetCfg
-from .registry import list_models
+from .models import AnyNet, AnyNetCfg, RegNetCfg, list_models
 from .scaling import STRATEGIES, Strategy, resolve_strategy
 
 __version__ = "0.1.0"

@@ -19,7 +19,9 @@ def lookup(what: str, name: Any, table: dict[str, Any]) -> Any:
     """The entry of a table, or a ValueError that lists the names."""
     if isinstance(name, str) and name in table:
         return table[name]
-    raise ValueError(f"unknown {what} {name!r}{nearest(str(name), table)} (allowed: {', '.join(table)})")
+    raise ValueError(
+        f"unknown {what} {name!r}{nearest(str(name), table)} (allowed: {', '.join(key or repr(key) for key in table)})"
+    )
 
 
 def whole(what: str, value: Any, least: int = 1) -> int:
@@ -40,7 +42,7 @@ def number(
         if inside and (most is None or result <= most):
             return result
     stated = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
-    raise ValueError(f"{what} must be a number {stated}, not {value!r}".replace("number ,", "finite number,"))
+    raise ValueError(f"{what} must be a finite number {stated}, not {value!r}")
 
 
 def per_stage(what: str, value: Any, stages: int, check: Any, **bounds: Any) -> tuple[Any, ...]:

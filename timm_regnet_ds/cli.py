@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import NoReturn
 
 from .complexity import Complexity, measure
+from .models import list_models
 from .printed import PRINTED
-from .registry import list_models
 
 __all__ = ["main"]
 
@@ -29,8 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="timm-regnet-ds", description="RegNet, RegNetZ and ReXNet for timm.")
+    parser = _Parser(prog="timm-regnet-ds", description="RegNet, RegNetZ and ReXNet for timm.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     models = commands.add_parser("models", help="list this project's models and their complexity")

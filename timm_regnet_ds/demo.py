@@ -81,7 +81,7 @@ def _print_header(text: str) -> None:
 def _show_printed() -> None:
     c, printed = measure(timm.create_model(SHOWN)), PRINTED[SHOWN]
     print(f">>> timm.create_model({SHOWN!r})")
-    print(f"{'':12}{'flops (B)':>12}{'params (M)':>12}{'acts (M)':>12}")
+    print(f"{'':12}{'flops (G)':>12}{'params (M)':>12}{'acts (M)':>12}")
     print(f"{'measured':12}{c.flops / 1e9:12.4f}{c.params / 1e6:12.4f}{c.acts / 1e6:12.4f}")
     print(f"{'printed':12}{printed.flops:>12}{printed.params:>12}{printed.acts:>12}")
 
@@ -141,9 +141,9 @@ def draw_strategies(rows: list[StrategyRow], path: Path, device: torch.device) -
         flops = [row.complexity.flops / 1e9 for row in line]
         left.plot(flops, [row.complexity.acts / 1e6 for row in line], "o-", label=strategy, markersize=4)
         right.plot(flops, [row.milliseconds for row in line], "o-", label=strategy, markersize=4)
-    left.set(title=f"{BASE}, scaled", ylabel="activations (M)")
-    where = "CUDA" if device.type == "cuda" else "CPU, images of half the side"
-    right.set(title=f"{BASE}, scaled: {where}", ylabel="time for one image (ms)")
+    left.set(title=f"Activations of {BASE}, scaled", ylabel="activations (M)")
+    where = "CUDA" if device.type == "cuda" else "the CPU, images of half the side"
+    right.set(title=f"Time on {where}", ylabel="time for one image (ms)")
     for axes in (left, right):
         axes.set_xlabel("flops (GF)")
         axes.set_ylim(bottom=0)

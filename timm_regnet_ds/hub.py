@@ -10,7 +10,7 @@ from timm.models import create_model, push_to_hf_hub
 from torch import nn
 
 from .complexity import Complexity, Counts, measure
-from .registry import list_models
+from .models import list_models
 
 try:
     from timm.models import get_model_args
@@ -48,7 +48,6 @@ _PAPERS = {
     "regnet": [_REGNET],
     "anynet": [_REGNET],
     "rexnet": [_REXNET],
-    "scaled": [_SCALING],
     "efficientnet_b0_": [_SCALING],
 }
 

@@ -1,7 +1,17 @@
 """The papers' networks as timm models. Importing this registers them."""
 
 from . import rexnet, rexnet_lite, rexnet_plain
+from ._registry import list_models
 from .anynet import AnyNet, AnyNetCfg
 from .regnet import RegNetCfg, quantized_linear
 
-__all__ = ["AnyNet", "AnyNetCfg", "RegNetCfg", "quantized_linear", "rexnet", "rexnet_lite", "rexnet_plain"]
+__all__ = [
+    "AnyNet",
+    "AnyNetCfg",
+    "RegNetCfg",
+    "list_models",
+    "quantized_linear",
+    "rexnet",
+    "rexnet_lite",
+    "rexnet_plain",
+]

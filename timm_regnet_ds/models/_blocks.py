@@ -1,19 +1,17 @@
 """The blocks of AnyNet.
 
 Designing Network Design Spaces, Figure 4 (X, and Y with squeeze-and-excitation); Fast and Accurate Model Scaling,
-Figure 3 (Z); On Network Design Spaces, Table 1 (two 3×3 convolutions, with a shortcut or without).
+Figure 3 (Z); On Network Design Spaces, §3 (two 3×3 convolutions, with a shortcut or without).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from timm.layers import ConvNormAct, DropPath, SEModule
-from timm.models import checkpoint_seq
 from torch import nn
 
-__all__ = ["BLOCKS", "Basic", "BlockSpec", "Bottleneck", "Stage"]
+__all__ = ["BLOCKS", "Basic", "Block", "BlockSpec", "Bottleneck"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,52 @@ BLOCKS = {
 }
 
 
-class Bottleneck(nn.Module):
-    """1×1, grouped 3×3 and 1×1 convolutions: the blocks X, Y and Z."""
+class Block(nn.Module):
+    """A branch of convolutions, beside it a shortcut if the type of block has one, and an activation."""
+
+    def _close(
+        self, in_chs: int, out_chs: int, spec: BlockSpec, stride: int, reshapes: bool, drop_path: float, **layers: Any
+    ) -> None:
+        # The name that timm's weights have for the shortcut.
+        self.downsample: nn.Module | None = None
+        if reshapes and spec.shortcut == "projected":
+            self.downsample = ConvNormAct(in_chs, out_chs, 1, stride, apply_act=False, **layers)
+        elif not reshapes and spec.shortcut != "none":
+            self.downsample = nn.Identity()
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.act3 = nn.Identity() if spec.linear_out else layers["act_layer"]()
+
+    def last_norm(self) -> nn.Module:
+        """The normalization at the end of the branch."""
+        raise NotImplementedError
+
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C_in, H, W) → (N, C_out, H/stride, W/stride)."""
+        raise NotImplementedError
+
+    @torch.jit.ignore
+    def zero_init_last(self) -> None:
+        """Let the block begin as its shortcut; one without a shortcut would pass nothing on."""
+        if self.downsample is not None:
+            norm: Any = self.last_norm()
+            nn.init.zeros_(norm.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C_in, H, W) → (N, C_out, H/stride, W/stride)."""
+        y = self.branch(x)
+        if self.downsample is not None:
+            y = self.drop_path(y) + self.downsample(x)
+        return self.act3(y)
+
+
+class Bottleneck(Block):
+    """1×1, grouped 3×3 and 1×1 convolutions: the blocks X, Y and Z.
+
+    Args:
+        inner_chs: channels of the 3×3 convolution.
+        group_width: channels per group of it.
+        se_ratio: squeeze width over ``in_chs``, 0 for no squeeze-and-excitation.
+    """
 
     def __init__(
         self,
@@ -68,32 +110,24 @@ class Bottleneck(nn.Module):
         **layers: Any,
     ) -> None:
         super().__init__()
-        squeeze = round(in_chs * se_ratio)
         groups = inner_chs // group_width
         self.conv1 = ConvNormAct(in_chs, inner_chs, 1, **layers)
         self.conv2 = ConvNormAct(inner_chs, inner_chs, 3, stride, dilation=dilation, groups=groups, **layers)
-        self.se = _squeeze_excitation(inner_chs, squeeze, **layers) if squeeze else nn.Identity()
+        self.se: nn.Module = nn.Identity()
+        if se_ratio:
+            plain = {name: value for name, value in layers.items() if name != "norm_layer"}
+            self.se = SEModule(inner_chs, rd_channels=max(1, round(in_chs * se_ratio)), **plain)
         self.conv3 = ConvNormAct(inner_chs, out_chs, 1, apply_act=False, **layers)
-        # The name that timm's weights have for the shortcut.
-        self.downsample = _shortcut(spec, in_chs, out_chs, stride, reshapes, **layers)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-        self.act3 = nn.Identity() if spec.linear_out else layers["act_layer"]()
+        self._close(in_chs, out_chs, spec, stride, reshapes, drop_path, **layers)
 
-    def zero_init_last(self) -> None:
-        """Let the block begin as its shortcut; one without a shortcut would pass nothing on."""
-        if self.downsample is not None:
-            nn.init.zeros_(self.conv3.bn.weight)
+    def last_norm(self) -> nn.Module:
+        return self.conv3.bn
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C_in, H, W) → (N, C_out, H/stride, W/stride)."""
-        shortcut = x
-        x = self.conv3(self.se(self.conv2(self.conv1(x))))
-        if self.downsample is not None:
-            x = self.drop_path(x) + self.downsample(shortcut)
-        return self.act3(x)
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv3(self.se(self.conv2(self.conv1(x))))
 
 
-class Basic(nn.Module):
+class Basic(Block):
     """Two dense 3×3 convolutions: the blocks ``vanilla`` and, with a shortcut, ``basic``."""
 
     def __init__(
@@ -111,49 +145,10 @@ class Basic(nn.Module):
         super().__init__()
         self.conv1 = ConvNormAct(in_chs, out_chs, 3, stride, dilation=dilation, **layers)
         self.conv2 = ConvNormAct(out_chs, out_chs, 3, dilation=dilation, apply_act=False, **layers)
-        self.downsample = _shortcut(spec, in_chs, out_chs, stride, reshapes, **layers)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
-        self.act2 = layers["act_layer"]()
+        self._close(in_chs, out_chs, spec, stride, reshapes, drop_path, **layers)
 
-    def zero_init_last(self) -> None:
-        """Let the block begin as its shortcut; one without a shortcut would pass nothing on."""
-        if self.downsample is not None:
-            nn.init.zeros_(self.conv2.bn.weight)
+    def last_norm(self) -> nn.Module:
+        return self.conv2.bn
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C_in, H, W) → (N, C_out, H/stride, W/stride)."""
-        shortcut = x
-        x = self.conv2(self.conv1(x))
-        if self.downsample is not None:
-            x = self.drop_path(x) + self.downsample(shortcut)
-        return self.act2(x)
-
-
-class Stage(nn.Module):
-    """``b1``, ``b2``, …: blocks of one width, of which only the first may change the shape."""
-
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.grad_checkpointing = False
-        for i, block in enumerate(blocks, 1):
-            self.add_module(f"b{i}", block)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, C_in, H, W) → (N, C_out, H/stride, W/stride)."""
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint_seq(self.children(), x)
-        for block in self.children():
-            x = block(x)
-        return x
-
-
-def _squeeze_excitation(channels: int, squeeze: int, *, norm_layer: Any, **layers: Any) -> SEModule:
-    return SEModule(channels, rd_channels=squeeze, **layers)
-
-
-def _shortcut(
-    spec: BlockSpec, in_chs: int, out_chs: int, stride: int, reshapes: bool, **layers: Any
-) -> nn.Module | None:
-    if spec.shortcut == "none" or (reshapes and spec.shortcut == "dropped"):
-        return None
-    return ConvNormAct(in_chs, out_chs, 1, stride, apply_act=False, **layers) if reshapes else nn.Identity()
+    def branch(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv2(self.conv1(x))

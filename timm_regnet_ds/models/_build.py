@@ -2,14 +2,16 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from safetensors import SafetensorError
 from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
 from torch import nn
 
-__all__ = ["build", "data_cfg", "output_size", "register"]
+from timm_regnet_ds._check import lookup, number
+
+__all__ = ["build", "check_output_stride", "data_cfg", "output_size", "register"]
 
 Entrypoint = Callable[..., nn.Module]
 
@@ -17,19 +19,18 @@ Entrypoint = Callable[..., nn.Module]
 NOT_MODEL_ARGS = {"pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "cache_dir", "device", "dtype"}
 
 
-def output_size(resolution: int, reductions: int = 5) -> int:
-    """Side of the feature map after ``reductions`` stride-2 convolutions with padding."""
-    for _ in range(reductions):
-        resolution = -(-resolution // 2)
-    return resolution
+# timm's names of the poolings; '' is none.
+POOLS = dict.fromkeys(
+    ("", "avg", "max", "avgmax", "catavgmax", "fast", "fastavg", "fastmax", "fastavgmax", "fastcatavgmax")
+)
 
 
-def data_cfg(resolution: int = 224, reductions: int = 5, **overrides: Any) -> dict[str, Any]:
-    """timm's pretrained config of a model without weights, for square images of side ``resolution``."""
-    pool = output_size(resolution, reductions)
-    cfg = {
+def data_cfg(resolution: int = 224) -> dict[str, Any]:
+    """timm's pretrained config of a model without weights, of reduction 32, for images of side ``resolution``."""
+    side = output_size(resolution, (2,) * 5)
+    return {
         "input_size": (3, resolution, resolution),
-        "pool_size": (pool, pool),
+        "pool_size": (side, side),
         "crop_pct": 0.875,
         "interpolation": "bicubic",
         "num_classes": 1000,
@@ -37,7 +38,13 @@ def data_cfg(resolution: int = 224, reductions: int = 5, **overrides: Any) -> di
         "classifier": "head.fc",
         "license": "apache-2.0",
     }
-    return cfg | overrides
+
+
+def output_size(resolution: int, strides: Iterable[int]) -> int:
+    """Side of what padded convolutions of these strides make of an image of side ``resolution``."""
+    for stride in strides:
+        resolution = -(-resolution // stride)
+    return resolution
 
 
 def build(model_cls: type[nn.Module], variant: str, pretrained: bool, *, feature_maps: int, **kwargs: Any) -> nn.Module:
@@ -51,11 +58,16 @@ def build(model_cls: type[nn.Module], variant: str, pretrained: bool, *, feature
         **kwargs: passed on.
 
     Raises:
-        ValueError: an entry of ``out_indices`` that the model does not have, or weights that do not fit it.
+        ValueError: an entry of ``out_indices`` that the model does not have, an unknown pooling, a rate outside
+            [0, 1], or weights that do not fit.
     """
     out_indices = kwargs.get("out_indices")
     if kwargs.get("features_only") and out_indices is not None:
         _check_out_indices(variant, out_indices, feature_maps)
+    for rate in {"drop_rate", "drop_path_rate"} & kwargs.keys():
+        number(rate, kwargs[rate], least=0, most=1)
+    if "global_pool" in kwargs:
+        lookup("global_pool", kwargs["global_pool"], POOLS)
     feature_cfg = {"out_indices": tuple(range(feature_maps)), **kwargs.pop("feature_cfg", {})}
     try:
         return build_model_with_cfg(model_cls, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
@@ -102,6 +114,12 @@ def _entrypoint(name: str, build_fn: Entrypoint, module: str, doc: str) -> Entry
     entrypoint.__module__ = module
     entrypoint.__doc__ = doc
     return entrypoint
+
+
+def check_output_stride(kwargs: Mapping[str, Any]) -> None:
+    """What timm's own classes build in silence, or assert: an ``output_stride`` other than 8, 16 and 32."""
+    if kwargs.get("output_stride", 32) not in (8, 16, 32):
+        raise ValueError(f"output_stride {kwargs['output_stride']!r} is not possible here; allowed: [8, 16, 32]")
 
 
 def _check_out_indices(variant: str, out_indices: Any, feature_maps: int) -> None:

@@ -6,6 +6,7 @@ Designing Network Design Spaces (§3.3, Eqs. 2 to 4; models of Figures 11 and 12
 
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +17,7 @@ from timm_regnet_ds._check import lookup, number, whole
 
 from ._blocks import BLOCKS
 from ._build import data_cfg, register
-from .anynet import AnyNetCfg, build_anynet, take_fields
+from .anynet import AnyNetCfg, build_anynet, refuse_fields, take_fields
 
 __all__ = ["REGNETS", "RegNetCfg", "fit_group_widths", "quantized_linear"]
 
@@ -26,12 +27,12 @@ QUANTUM = 8
 
 @dataclass(frozen=True)
 class RegNetCfg:
-    """The six parameters of a RegNet, and its block.
+    """The six parameters of a RegNet (Eqs. 2 to 4), and its block.
 
     Args:
         depth: number of blocks d.
         w0: width of the first block, a multiple of 8.
-        wa: slope of the widths, at least 0.
+        wa: slope of the widths, from 0 to a million.
         wm: ratio of the widths of neighbouring stages, more than 1.
         group_width: channels per group g. ``None``: a single group.
         bottle_ratio: width inside a bottleneck over the width (1/b of the papers). ``None``: the block's own.
@@ -54,7 +55,7 @@ class RegNetCfg:
         whole("depth", self.depth)
         if whole("w0", self.w0) % QUANTUM:
             raise ValueError(f"w0 must be a multiple of {QUANTUM}, not {self.w0}")
-        number("wa", self.wa, least=0)
+        number("wa", self.wa, least=0, most=1e6)
         number("wm", self.wm, above=1)
         if self.group_width is not None:
             whole("group_width", self.group_width)
@@ -105,18 +106,20 @@ def fit_group_widths(
     """Widths and group widths, one a stage, changed so that each group width divides.
 
     A group is never wider than the inside of the block. That inside becomes the nearest multiple of the group width,
-    and of the bottleneck's multiplier too where it is inverted, so that the width stays whole.
+    and of the bottleneck's multiplier, so that the width stays whole.
     """
     stages = [_fit(*stage) for stage in zip(widths, bottle_ratios, group_widths, strict=True)]
     return tuple(width for width, _ in stages), tuple(group_width for _, group_width in stages)
 
 
 def _fit(width: int, bottle_ratio: float, group_width: int | None) -> tuple[int, int]:
-    inner = max(1, int(width * bottle_ratio))
+    ratio = Fraction(bottle_ratio).limit_denominator(64)
+    inner = max(1, int(width * ratio))
     group_width = min(group_width or inner, inner)
-    multiple = math.lcm(group_width, int(bottle_ratio)) if bottle_ratio > 1 else group_width
+    # A multiple of the ratio's numerator divided by the ratio is whole.
+    multiple = math.lcm(group_width, ratio.numerator)
     inner = max(multiple, round(inner / multiple) * multiple)
-    return round(inner / bottle_ratio), group_width
+    return int(inner / ratio), group_width
 
 
 # Figures 11 and 12: depth, w0, wa, wm, group width.
@@ -186,7 +189,11 @@ def _data_cfgs(name: str) -> dict[str, Any]:
     return cfgs or {name: data_cfg(RESOLUTIONS.get(name, 224))}
 
 
+FOLLOWING = ("depths", "widths", "bottle_ratios", "group_widths")
+
+
 def _regnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    refuse_fields(variant, kwargs, FOLLOWING, "it follows from depth, w0, wa, wm, group_width and bottle_ratio")
     cfg = replace(REGNETS.get(variant, RegNetCfg()), **take_fields(RegNetCfg, kwargs))
     return build_anynet(variant, pretrained, cfg.stages(**take_fields(AnyNetCfg, kwargs)), **kwargs)
 

@@ -3,8 +3,6 @@
 "Rethinking Channel Dimensions for Efficient Model Design", §4.4, Appendix B.1 (https://arxiv.org/abs/2007.00992).
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from timm.models.rexnet import RexNet
@@ -12,8 +10,7 @@ from torch import nn
 
 from timm_regnet_ds._check import number
 
-from ._build import build, data_cfg, register
-from ._sequential import check_output_stride, check_pool
+from ._build import build, check_output_stride, data_cfg, register
 
 __all__ = ["RexNet"]
 
@@ -28,26 +25,18 @@ MODELS: dict[str, dict[str, float]] = {
 }
 
 
-# What is checked before RexNet, which asserts or divides by zero, sees it.
-_CHECKS: dict[str, Callable[[Any], object]] = {
-    "width_mult": partial(number, "width_mult", above=0),
-    "depth_mult": partial(number, "depth_mult", above=0),
-    "output_stride": check_output_stride,
-    "global_pool": check_pool,
-}
-
-
 def _create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    for argument in _CHECKS.keys() & kwargs.keys():
-        _CHECKS[argument](kwargs[argument])
+    # RexNet itself divides by zero.
+    for argument in {"width_mult", "depth_mult"} & kwargs.keys():
+        number(argument, kwargs[argument], above=0)
+    check_output_stride(kwargs)
     return build(
         RexNet,
         name,
         pretrained,
         feature_maps=5,
         feature_cfg={"flatten_sequential": True},
-        **MODELS[name],
-        **kwargs,
+        **(MODELS[name] | kwargs),
     )
 
 

@@ -13,7 +13,7 @@ from timm.layers import ConvNormAct
 from torch import nn
 
 from ._build import build, data_cfg, register
-from ._sequential import SequentialNet, place
+from ._staged import StagedNet, classifier_head, stages_of
 
 __all__ = ["RexNetPlain", "RexNetPlainCfg"]
 
@@ -58,14 +58,28 @@ class PlainBlock(nn.Module):
         return self.conv_pw(self.conv_dw(x))
 
 
-class RexNetPlain(SequentialNet):
-    """ReXNet (plain), (N, in_chans, H, W) → (N, num_classes); Figure A2b."""
+class RexNetPlain(StagedNet):
+    """ReXNet (plain), (N, in_chans, H, W) → (N, num_classes); Figure A2b.
+
+    Args:
+        cfg: widths and strides.
+        num_classes: width of the classifier, 0 for none.
+        in_chans: channels of the image.
+        global_pool: timm's name of the pooling, '' for none.
+        output_stride: 8, 16 or 32; below 32 through dilation.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: 0 only: there is no shortcut beside which a path could be dropped.
+        device, dtype: of the parameters.
+
+    Raises:
+        ValueError: ``drop_path_rate`` above 0, another output stride, or an image too small for the strides.
+    """
 
     def __init__(
         self,
         cfg: RexNetPlainCfg,
-        in_chans: int = 3,
         num_classes: int = 1000,
+        in_chans: int = 3,
         global_pool: str = "avg",
         output_stride: int = 32,
         drop_rate: float = 0.0,
@@ -73,43 +87,24 @@ class RexNetPlain(SequentialNet):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        """
-        Args:
-            cfg: widths and strides.
-            in_chans: channels of the image.
-            num_classes: width of the classifier, 0 for none.
-            global_pool: timm's name of the pooling, '' for none.
-            output_stride: 8, 16 or 32; below 32 through dilation.
-            drop_rate: dropout before the classifier.
-            drop_path_rate: 0 only: there is no shortcut beside which a path could be dropped.
-            device: of the parameters.
-            dtype: of the parameters.
-
-        Raises:
-            ValueError: ``drop_path_rate`` above 0, another output stride, unknown pooling.
-        """
         if drop_path_rate:
-            raise ValueError(
-                f"drop_path_rate={drop_path_rate!r}: ReXNet (plain) has no shortcut, so there is no path to drop; "
-                "only 0 is allowed"
-            )
+            raise ValueError(f"ReXNet (plain) has no shortcut to drop: drop_path_rate must be 0, not {drop_path_rate}")
         dd = {"device": device, "dtype": dtype}
-        placements = place(cfg.strides, output_stride)
-        inputs = (cfg.stem_width, *cfg.widths[:-1])
+
+        def block(i: int, stride: int, dilation: int) -> nn.Module:
+            return PlainBlock((cfg.stem_width, *cfg.widths)[i], cfg.widths[i], stride, dilation, **dd)
+
+        stages, feature_info = stages_of(cfg.strides, cfg.widths, block, output_stride)
         super().__init__(
             ConvNormAct(in_chans, cfg.stem_width, 3, stride=2, act_layer="relu", **dd),
-            [
-                PlainBlock(in_chs, out_chs, placed.stride, placed.dilation, **dd)
-                for in_chs, out_chs, placed in zip(inputs, cfg.widths, placements, strict=True)
-            ],
-            cfg.widths,
-            placements,
+            stages,
+            nn.Identity(),
+            classifier_head(cfg.final_width, num_classes, global_pool, drop_rate, **dd),
+            feature_info=feature_info,
             num_features=cfg.final_width,
-            in_chans=in_chans,
             num_classes=num_classes,
-            global_pool=global_pool,
+            in_chans=in_chans,
             drop_rate=drop_rate,
-            **dd,
         )
 
 
@@ -123,7 +118,6 @@ def _create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
         pretrained,
         feature_maps=5,
         model_cfg=MODELS[name],
-        feature_cfg={"flatten_sequential": True},
         **kwargs,
     )
 

@@ -1,57 +1,13 @@
-"""EfficientNet-B0, and scaling it: stem and head grow with the rest (Fast and Accurate Model Scaling, §6)."""
+"""Scaling an EfficientNet: its stem and head grow with the rest (Fast and Accurate Model Scaling, §6)."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
-from timm.layers import get_act_layer
-from timm.models import EfficientNet
-from timm.models._efficientnet_builder import decode_arch_def
-from torch import nn
-
-from timm_regnet_ds.models._build import build
+from timm_regnet_ds.models.efficientnet import EfficientNetCfg
 
 from .rounding import round_depth, round_width
 from .strategy import Multipliers
 
-__all__ = ["EFFICIENTNET_B0", "EfficientNetCfg", "MBConv", "build_efficientnet", "scale_efficientnet"]
-
-
-@dataclass(frozen=True)
-class MBConv:
-    """A stage of inverted bottlenecks with depthwise convolution and squeeze-and-excitation."""
-
-    depth: int
-    width: int
-    kernel: int
-    stride: int
-    expand: int
-
-    def arch_def(self) -> list[str]:
-        """The stage in the notation of timm."""
-        kind = "ir" if self.expand > 1 else "ds"
-        return [f"{kind}_r{self.depth}_k{self.kernel}_s{self.stride}_e{self.expand}_c{self.width}_se0.25"]
-
-
-@dataclass(frozen=True)
-class EfficientNetCfg:
-    """An EfficientNet, stage by stage."""
-
-    stages: tuple[MBConv, ...]
-    stem_width: int = 32
-    head_width: int = 1280
-
-
-EFFICIENTNET_B0 = EfficientNetCfg(
-    (
-        MBConv(1, 16, kernel=3, stride=1, expand=1),
-        MBConv(2, 24, kernel=3, stride=2, expand=6),
-        MBConv(2, 40, kernel=5, stride=2, expand=6),
-        MBConv(3, 80, kernel=3, stride=2, expand=6),
-        MBConv(3, 112, kernel=5, stride=1, expand=6),
-        MBConv(4, 192, kernel=5, stride=2, expand=6),
-        MBConv(1, 320, kernel=3, stride=1, expand=6),
-    )
-)
+__all__ = ["scale_efficientnet"]
 
 
 def scale_efficientnet(cfg: EfficientNetCfg, multipliers: Multipliers) -> EfficientNetCfg:
@@ -65,16 +21,3 @@ def scale_efficientnet(cfg: EfficientNetCfg, multipliers: Multipliers) -> Effici
         for stage in cfg.stages
     )
     return EfficientNetCfg(stages, wider(cfg.stem_width), wider(cfg.head_width))
-
-
-def build_efficientnet(variant: str, pretrained: bool, cfg: EfficientNetCfg, **kwargs: Any) -> nn.Module:
-    """The EfficientNet of a config, as timm's own class."""
-    arguments: dict[str, Any] = {
-        "block_args": decode_arch_def([stage.arch_def() for stage in cfg.stages]),
-        "stem_size": cfg.stem_width,
-        "num_features": cfg.head_width,
-        "act_layer": get_act_layer("silu"),
-    }
-    return build(
-        EfficientNet, variant, pretrained, feature_maps=5, feature_cfg={"feature_cls": "getter"}, **(arguments | kwargs)
-    )

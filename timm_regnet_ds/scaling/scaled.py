@@ -9,12 +9,14 @@ from typing import Any
 
 from torch import nn
 
+from timm_regnet_ds._check import lookup
 from timm_regnet_ds.models._build import data_cfg, register
-from timm_regnet_ds.models.anynet import AnyNetCfg, build_anynet, take_fields
+from timm_regnet_ds.models.anynet import AnyNetCfg, build_anynet, refuse_fields, take_fields
+from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0, EfficientNetCfg, build_efficientnet
 from timm_regnet_ds.models.regnet import REGNETS, RESOLUTIONS
 
 from .anynet import scale_anynet
-from .efficientnet import EFFICIENTNET_B0, EfficientNetCfg, build_efficientnet, scale_efficientnet
+from .efficientnet import scale_efficientnet
 from .rounding import round_resolution
 from .strategy import resolve_strategy
 
@@ -26,7 +28,7 @@ BASES: dict[str, tuple[AnyNetCfg | EfficientNetCfg, int]] = {
     "efficientnet_b0": (EFFICIENTNET_B0, 224),
 }
 
-# With these all figures of the paper come out; only the one of each base and target is close to being forced.
+# With these all figures of the paper come out.
 PAPER = {
     "regnetz_500mf_dWr_4gf": 8.1,
     "regnetz_500mf_dWr_16gf": 31.4,
@@ -34,6 +36,8 @@ PAPER = {
     "efficientnet_b0_dWr_4gf": 11,
     "efficientnet_b0_dWr_16gf": 48,
 }
+
+SETTLED = ("depths", "widths", "strides", "bottle_ratios", "group_widths", "block")
 
 TARGETS = ("1gf", "2gf", "4gf", "8gf", "16gf")
 
@@ -71,17 +75,25 @@ def scaled_cfg(base: str, strategy: str | float, factor: float) -> tuple[AnyNetC
         base: a name of ``BASES``.
         strategy: a name, or α.
         factor: by how much flops are to grow.
+
+    Raises:
+        ValueError: another base or strategy, or a factor that is not above 0.
     """
-    cfg, resolution = BASES[base]
+    cfg, resolution = lookup("base", base, BASES)
     multipliers = resolve_strategy(strategy).multipliers(factor)
     scaled = scale_anynet(cfg, multipliers) if isinstance(cfg, AnyNetCfg) else scale_efficientnet(cfg, multipliers)
     return scaled, round_resolution(resolution * multipliers.resolution)
 
 
 def build_scaled(variant: str, pretrained: bool, cfg: AnyNetCfg | EfficientNetCfg, **kwargs: Any) -> nn.Module:
-    """The model of a scaled config, built by timm."""
+    """The model of a scaled config, built by timm.
+
+    Raises:
+        ValueError: a field of `AnyNetCfg` among ``kwargs`` that scaling has settled.
+    """
     if isinstance(cfg, EfficientNetCfg):
         return build_efficientnet(variant, pretrained, cfg, **kwargs)
+    refuse_fields(variant, kwargs, SETTLED, "scaling has settled it")
     return build_anynet(variant, pretrained, replace(cfg, **take_fields(AnyNetCfg, kwargs)), **kwargs)
 
 

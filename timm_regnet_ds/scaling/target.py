@@ -17,7 +17,7 @@ def parse_flops(target: str) -> float:
     Raises:
         ValueError: not a number above 0 with one of the units.
     """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(mf|gf)", target)
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(mf|gf)", str(target))
     if match is None:
         raise ValueError(f"target {target!r} is not a number followed by one of {', '.join(UNITS)}, as in '4gf'")
     return number("target", float(match[1]), above=0) * UNITS[match[2]]

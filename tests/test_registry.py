@@ -1,0 +1,42 @@
+"""Registration: timm's names stay timm's, ours are listed in a fixed order."""
+
+import sys
+import types
+
+import pytest
+import timm
+from timm.models import model_entrypoint
+
+import timm_regnet_ds as trd
+from timm_regnet_ds.models._build import data_cfg, register
+
+
+@pytest.fixture
+def family(monkeypatch):
+    module = types.ModuleType("timm_regnet_ds_test_family")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def test_a_name_that_timm_has_is_left_to_timm(family):
+    before = model_entrypoint("resnet18")
+    with pytest.warns(UserWarning, match="timm already has a model 'resnet18'"):
+        register(family.__name__, lambda *_: None, {"resnet18": data_cfg()}, {"resnet18": "Ours."})
+    assert model_entrypoint("resnet18") is before
+    assert not hasattr(family, "resnet18")
+    assert timm.get_pretrained_cfg("resnet18").first_conv == "conv1"
+
+
+def test_entrypoints_look_like_timms():
+    entrypoint = model_entrypoint("regnetz_500mf")
+    assert (entrypoint.__name__, entrypoint.__module__) == ("regnetz_500mf", "timm_regnet_ds.models.regnet")
+    assert "500mf" in entrypoint.__doc__
+    assert trd.models.regnet.regnetz_500mf is entrypoint
+    assert "regnetz_500mf" in timm.list_models(module="regnet")
+
+
+def test_ours_are_listed_from_small_to_large():
+    assert trd.list_models("regnetx_*")[:5] == [f"regnetx_{s}" for s in ("200mf", "400mf", "600mf", "800mf", "1_6gf")]
+    assert set(trd.list_models()) <= set(timm.list_models())
+    assert "resnet18" not in trd.list_models()
+    assert len(trd.list_models()) == len(set(trd.list_models())) == 120
