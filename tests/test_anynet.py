@@ -188,6 +188,8 @@ def test_any_valid_configuration_runs(depths, width, ratio, group_width, block):
         ({"act_layer": "relux"}, "timm has no act_layer 'relux'"),
         ({"norm_layer": "bnorm"}, "timm has no norm_layer 'bnorm'"),
         ({"global_pool": "mean"}, "unknown global_pool 'mean'"),
+        ({"num_classes": -1}, "num_classes must be a whole number of at least 0, not -1"),
+        ({"in_chans": 0}, "in_chans must be a whole number of at least 1, not 0"),
         ({"drop_path_rate": 2.0}, "drop_path_rate must be a finite number at least 0 and at most 1, not 2.0"),
         ({"depths": (1, 0, 4, 7)}, "depths must be a whole number of at least 1, not 0"),
         ({"depths": (1, -1, 4, 7)}, "not -1"),
@@ -214,7 +216,7 @@ def test_what_no_network_can_have_is_refused(arguments, message):
         timm.create_model("anynet", **arguments)
 
 
-@pytest.mark.parametrize("out_indices", [(0, 5), (-6,), 6, 0, ()])
+@pytest.mark.parametrize("out_indices", [(0, 5), (-6,), 6, 0, (), "abc", (0.5,)])
 def test_feature_maps_that_do_not_exist_are_refused(out_indices):
     with pytest.raises(ValueError, match="anynet has 5 feature maps, numbered 0 to 4"):
         timm.create_model("anynet", features_only=True, out_indices=out_indices)

@@ -1,7 +1,9 @@
 """Registration: timm's names stay timm's, ours are listed in a fixed order."""
 
+import importlib
 import sys
 import types
+import warnings
 
 import pytest
 import timm
@@ -25,6 +27,14 @@ def test_a_name_that_timm_has_is_left_to_timm(family):
     assert model_entrypoint("resnet18") is before
     assert not hasattr(family, "resnet18")
     assert timm.get_pretrained_cfg("resnet18").first_conv == "conv1"
+
+
+def test_a_reload_registers_nothing_twice():
+    before = model_entrypoint("regnetz_500mf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        importlib.reload(trd.models.regnet)
+    assert model_entrypoint("regnetz_500mf") is before
 
 
 def test_entrypoints_look_like_timms():

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
+from . import __version__
 from .complexity import Complexity, measure
 from .models import list_models
 from .printed import PRINTED
@@ -37,6 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="timm-regnet-ds", description="RegNet, RegNetZ and ReXNet for timm.")
+    parser.add_argument("--version", action="version", version=f"timm-regnet-ds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     models = commands.add_parser("models", help="list this project's models and their complexity")
@@ -70,13 +72,16 @@ def _printed_models(filter: str) -> list[str]:
 
 
 def _measure(options: argparse.Namespace) -> None:
-    if not options.json:
-        print(HEADER)
-    for name in options.models:
+    for i, name in enumerate(options.models):
         complexity = measure(name)
-        print(
-            json.dumps({"model": name, **complexity.to_dict()}) if options.json else _row(name, complexity), flush=True
-        )
+        if options.json:
+            print(json.dumps({"model": name, **complexity.to_dict()}), flush=True)
+            continue
+        if i == 0:
+            print(HEADER)
+        print(_row(name, complexity), flush=True)
+        if complexity.uncounted:
+            print(f"  not counted: {', '.join(complexity.uncounted)}")
 
 
 def _demo(options: argparse.Namespace) -> None:

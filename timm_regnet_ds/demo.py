@@ -1,6 +1,7 @@
 """The main job in a few minutes: build a model of a paper, scale one, time, train, save and reload."""
 
 import copy
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from timm.models import save_for_hf
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import nn
-from torch.utils.benchmark import Timer
 
 from .complexity import Complexity, measure
 from .printed import PRINTED
@@ -52,11 +52,14 @@ def demo(output: str | Path = "demo-output") -> None:
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        # Several threads gain little at these sizes, and beside other programs they wait for each other.
+        torch.set_num_threads(1)
 
     _print_header("1. A model of the paper, by name")
     _show_printed()
 
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread"
     _print_header(f"2. Four ways to scale {BASE} ({where})")
     rows = measure_strategies(device)
     _print_strategies(rows, device)
@@ -107,11 +110,14 @@ def _milliseconds(model: nn.Module, device: torch.device) -> float:
     config: Any = model.pretrained_cfg
     channels, height, _ = config["input_size"]
     side = height if device.type == "cuda" else round_resolution(height / CPU_SHRINK)
-    # torch.utils.benchmark runs on one thread unless told otherwise, and waits for CUDA itself.
+    # It says at length that a machine with CUDA's compiler has no CUDA device.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
+    # It waits for CUDA itself, and on a CPU it runs on one thread.
     timer = Timer(
         "model(images)",
         globals={"model": model.to(device), "images": torch.randn(1, channels, side, side, device=device)},
-        num_threads=torch.get_num_threads(),
     )
     with torch.inference_mode():
         return float(timer.blocked_autorange(min_run_time=0.5).median * 1e3)
@@ -145,7 +151,7 @@ def draw_strategies(rows: list[StrategyRow], path: Path, device: torch.device) -
     where = "CUDA" if device.type == "cuda" else "the CPU, images of half the side"
     right.set(title=f"Time on {where}", ylabel="time for one image (ms)")
     for axes in (left, right):
-        axes.set_xlabel("flops (GF)")
+        axes.set_xlabel("flops at full size (GF)")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(title="strategy")

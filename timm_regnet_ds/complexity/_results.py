@@ -15,7 +15,7 @@ InputSize = tuple[int, int, int]
 def _short(number: int, unit: str = "") -> str:
     for scale, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K")):
         if number >= scale:
-            return f"{number / scale:.4g} {prefix}{unit}"
+            return f"{number / scale:#.4g}".rstrip(".") + f" {prefix}{unit}"
     return f"{number} {unit}".rstrip()
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from safetensors import SafetensorError
-from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, model_entrypoint, register_model
 from torch import nn
 
-from timm_regnet_ds._check import lookup, number
+from timm_regnet_ds._check import lookup, number, whole
 
 __all__ = ["build", "check_output_stride", "data_cfg", "output_size", "register"]
 
@@ -66,6 +66,9 @@ def build(model_cls: type[nn.Module], variant: str, pretrained: bool, *, feature
         _check_out_indices(variant, out_indices, feature_maps)
     for rate in {"drop_rate", "drop_path_rate"} & kwargs.keys():
         number(rate, kwargs[rate], least=0, most=1)
+    for count, least in (("num_classes", 0), ("in_chans", 1)):
+        if count in kwargs:
+            whole(count, kwargs[count], least=least)
     if "global_pool" in kwargs:
         lookup("global_pool", kwargs["global_pool"], POOLS)
     feature_cfg = {"out_indices": tuple(range(feature_maps)), **kwargs.pop("feature_cfg", {})}
@@ -96,6 +99,8 @@ def register(module: str, build_fn: Entrypoint, cfgs: Mapping[str, Any], docs: M
     known.update(generate_default_cfgs(dict(cfgs)))
     for name, doc in docs.items():
         if is_model(name):
+            if model_entrypoint(name).__module__ == module:  # reloaded
+                continue
             warnings.warn(f"timm already has a model {name!r}; it is left as it is", stacklevel=2)
             continue
         entrypoint = _entrypoint(name, build_fn, module, doc)
@@ -126,7 +131,8 @@ def _check_out_indices(variant: str, out_indices: Any, feature_maps: int) -> Non
     if isinstance(out_indices, int):
         fits = 0 < out_indices <= feature_maps
     else:
-        fits = len(out_indices) > 0 and all(-feature_maps <= i < feature_maps for i in out_indices)
+        whole_numbers = isinstance(out_indices, (list, tuple)) and all(isinstance(i, int) for i in out_indices)
+        fits = whole_numbers and len(out_indices) > 0 and all(-feature_maps <= i < feature_maps for i in out_indices)
     if not fits:
         raise ValueError(
             f"{variant} has {feature_maps} feature maps, numbered 0 to {feature_maps - 1}; "
