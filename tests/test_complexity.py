@@ -568,7 +568,7 @@ def test_results_print_compare_and_travel():
     assert [str(row).split()[0] for row in (Counts(0, 0, 0), Counts(999, 0, 0), Counts(507 * 10**6, 0, 0))] == [
         "0",
         "999",
-        "507",
+        "507.0",
     ]
 
 
