@@ -73,13 +73,24 @@ class _Watched(ModuleType):
 
 def _watch() -> None:
     package = sys.modules.get(AWAITED[0])
-    if type(package) is ModuleType and not _is_complete():
+    if _is_ordinary(package) and not _is_complete():
         package.__class__ = _Watched
+
+
+def _is_ordinary(package: Any) -> bool:
+    """Whether a module is none that loads itself at its first use, or is one that is being loaded (Python 3.13)."""
+    if type(package) is ModuleType:
+        return True
+    if not isinstance(package, ModuleType) or isinstance(package, _Watched):
+        return False
+    state = getattr(object.__getattribute__(package, "__spec__"), "loader_state", None)
+    return isinstance(state, dict) and state.get("is_loading", False) is True
 
 
 def _is_complete() -> bool:
     package = sys.modules.get(AWAITED[0])
-    return isinstance(package, ModuleType) and AWAITED[1] in vars(package)
+    # Not `vars`, which would load a module that loads itself at its first use.
+    return isinstance(package, ModuleType) and AWAITED[1] in object.__getattribute__(package, "__dict__")
 
 
 def _register() -> None:
