@@ -119,3 +119,11 @@ def test_what_scaled_models_do_not_take_is_refused(name, arguments, message):
 def test_another_base_is_refused():
     with pytest.raises(ValueError, match="unknown base 'regnetz_500m'; did you mean 'regnetz_500mf'"):
         scaled_cfg("regnetz_500m", "dWr", 2.0)
+
+
+def test_hundreds_of_fresh_blocks_stay_finite():
+    model = timm.create_model("efficientnet_b0_d_8gf").eval()
+    with torch.no_grad():
+        logits = model(torch.randn(1, 3, 32, 32))
+    assert logits.isfinite().all()
+    assert logits.std() > 0

@@ -47,11 +47,13 @@ def output_size(resolution: int, strides: Iterable[int]) -> int:
     return resolution
 
 
-def build(model_cls: type[nn.Module], variant: str, pretrained: bool, *, feature_maps: int, **kwargs: Any) -> nn.Module:
+def build(
+    model_cls: Callable[..., nn.Module], variant: str, pretrained: bool, *, feature_maps: int, **kwargs: Any
+) -> nn.Module:
     """``timm.models.build_model_with_cfg`` with errors that name what was given and what is allowed.
 
     Args:
-        model_cls: class of the model.
+        model_cls: class of the model, or what makes one.
         variant: registered name.
         pretrained: load the weights that the pretrained config names.
         feature_maps: how many of them ``features_only`` offers.

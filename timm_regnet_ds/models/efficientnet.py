@@ -68,5 +68,20 @@ def build_efficientnet(variant: str, pretrained: bool, cfg: EfficientNetCfg, **k
         "act_layer": get_act_layer("silu"),
     }
     return build(
-        EfficientNet, variant, pretrained, feature_maps=5, feature_cfg={"feature_cls": "getter"}, **(arguments | kwargs)
+        _begun_as_shortcuts,
+        variant,
+        pretrained,
+        feature_maps=5,
+        feature_cfg={"feature_cls": "getter"},
+        **(arguments | kwargs),
     )
+
+
+def _begun_as_shortcuts(**kwargs: Any) -> EfficientNet:
+    # Each residual block of timm's initialization doubles the variance: too much for hundreds of them.
+    model = EfficientNet(**kwargs)
+    for block in model.modules():
+        if getattr(block, "has_skip", False):
+            norm: Any = block.bn3 if hasattr(block, "bn3") else block.bn2
+            nn.init.zeros_(norm.weight)
+    return model
