@@ -4,7 +4,6 @@ The network of Designing Network Design Spaces (§3.2, Figure 3) and, with Z blo
 Scaling (§6.1). Its parameters carry the names of timm's RegNet.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -117,12 +116,6 @@ class AnyNetCfg:
         """Channels of each stage's 3×3 convolutions."""
         pairs = zip(self.widths, self.bottle_ratios, strict=True)
         return tuple(max(1, round(width * ratio)) for width, ratio in pairs)
-
-    @property
-    def reductions(self) -> tuple[int, ...]:
-        """Side of the input over the side of the stem's feature map and of each stage's."""
-        stem = STEMS[self.stem]
-        return tuple(stem * math.prod(self.strides[:i]) for i in range(len(self.strides) + 1))
 
 
 def _check_layer(what: str, name: Any, get: Callable[[Any], Any]) -> None:
