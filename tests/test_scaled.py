@@ -12,7 +12,7 @@ from timm_regnet_ds.models.regnet import REGNETS
 from timm_regnet_ds.scaling.anynet import scale_anynet
 from timm_regnet_ds.scaling.efficientnet import scale_efficientnet
 from timm_regnet_ds.scaling.scaled import BASES, FACTORS, PAPER, TARGETS, build_scaled, scaled_cfg
-from timm_regnet_ds.scaling.target import nearest_factor, parse_flops
+from timm_regnet_ds.scaling.target import nearest_factor, parse_target
 
 # Stage form of the scaled RegNetZ: depths, widths, group width.
 STAGES = {
@@ -39,7 +39,7 @@ def test_every_strategy_and_target_has_a_name():
 @pytest.mark.parametrize("name", sorted(set(FACTORS) - set(PAPER)))
 def test_named_models_reach_their_target(name):
     c = measure(name)
-    assert c.flops == pytest.approx(parse_flops(name.rsplit("_", 1)[1]), rel=0.05)
+    assert c.flops == pytest.approx(parse_target(name.rsplit("_", 1)[1]).value, rel=0.05)
     assert c.input_size == timm.get_pretrained_cfg(name).input_size
 
 
@@ -52,7 +52,7 @@ def test_factors_are_what_the_search_finds(name):
         with torch.device("meta"):
             return measure(build_scaled(base, False, cfg), resolution).flops
 
-    assert nearest_factor(flops, parse_flops(target)) == FACTORS[name]
+    assert nearest_factor(flops, parse_target(target).value) == FACTORS[name]
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -14,7 +14,7 @@ import timm_regnet_ds
 from timm_regnet_ds import STRATEGIES, resolve_strategy
 from timm_regnet_ds.scaling import Multipliers
 from timm_regnet_ds.scaling.rounding import round_depth, round_group_width, round_resolution, round_width
-from timm_regnet_ds.scaling.target import nearest_factor, parse_flops
+from timm_regnet_ds.scaling.target import Target, nearest_factor, parse_target
 
 factors = st.floats(0.05, 100)
 
@@ -104,11 +104,12 @@ def test_rounding():
 
 
 def test_targets():
-    assert parse_flops("4gf") == 4e9
-    assert parse_flops("600mf") == 6e8
-    for wrong in (4, None, "4", "gf", "-4gf", "4tf", "4 gf", "0gf", "nangf"):
+    assert parse_target("4gf") == parse_target("4000MF") == Target("flops", 4e9)
+    assert parse_target("25.5mp") == Target("params", 25.5e6)
+    assert parse_target("12ma") == Target("acts", 12e6)
+    for wrong in (4, None, "4", "gf", "-4gf", "4xf", "4 gf", "0gf", "nangf", "1e9gf"):
         with pytest.raises(ValueError, match=r"target|must be a finite number above 0"):
-            parse_flops(wrong)
+            parse_target(wrong)
 
 
 @given(exponent=st.floats(0.9, 1.1), target=st.floats(0.5, 60.0))

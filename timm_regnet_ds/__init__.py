@@ -10,7 +10,7 @@ from . import models, scaling
 from .complexity import Complexity, measure
 from .hub import model_card, push_to_hub
 from .models import AnyNet, AnyNetCfg, RegNetCfg, list_models
-from .scaling import STRATEGIES, Strategy, resolve_strategy
+from .scaling import STRATEGIES, ScaledModel, Strategy, resolve_strategy, scalable, scale
 
 __version__ = "0.1.0"
 
@@ -20,6 +20,7 @@ __all__ = [
     "AnyNetCfg",
     "Complexity",
     "RegNetCfg",
+    "ScaledModel",
     "Strategy",
     "list_models",
     "measure",
@@ -27,5 +28,7 @@ __all__ = [
     "models",
     "push_to_hub",
     "resolve_strategy",
+    "scalable",
+    "scale",
     "scaling",
 ]

@@ -21,6 +21,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, overload
 
 import torch
@@ -42,7 +43,7 @@ except ImportError:  # an older timm, which keeps no record of an input that dif
         return getattr(model, "pretrained_cfg", {})
 
 
-__all__ = ["Breakdown", "Complexity", "Counts", "Part", "ThopAnswer", "measure"]
+__all__ = ["Breakdown", "Complexity", "Counts", "Part", "ThopAnswer", "measure", "measure_made"]
 
 
 def _by_dispatcher(module: nn.Module, size: InputSize, image: Tensor) -> Complexity:
@@ -103,8 +104,35 @@ def measure(
         _require_thop()
     if not isinstance(model, (str, nn.Module)) or isinstance(model, torch.jit.ScriptModule):
         raise TypeError(f"model is a timm model's name or an eager torch.nn.Module, not {type(model).__name__}")
-    module = _built(model, (torch.device("meta"), _WeightsOnMeta())) if isinstance(model, str) else model
-    label = model if isinstance(model, str) else type(module).__name__
+    if isinstance(model, str):
+        _check_name(model)
+        return measure_made(model, partial(create_model, model), input_size, counter)[1]
+    return _count(type(model).__name__, model, partial(_copied, model), input_size, counter)
+
+
+def measure_made(
+    label: str, make: Callable[[], nn.Module], input_size: int | Sequence[int] | None = None, counter: str = "dispatcher"
+) -> tuple[nn.Module, Any]:
+    """What ``make`` builds, on the ``meta`` device where its code allows that, and what `measure` says of it.
+
+    Raises:
+        ValueError: as `measure`, and what ``make`` raises.
+    """
+    module = _built(label, make, (torch.device("meta"), _WeightsOnMeta()))
+    return module, _count(label, module, partial(_built, label, make, (torch.device("cpu"),)), input_size, counter)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    return Copier(with_values).module(module)
+
+
+def _count(
+    label: str,
+    module: nn.Module,
+    with_weights: Callable[[], nn.Module],
+    input_size: int | Sequence[int] | None,
+    counter: str,
+) -> Any:
     size = _input_size(label, module, input_size)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), None)
     twin = Copier(without_values).module(module).eval()
@@ -115,9 +143,7 @@ def measure(
         if not _wants_values(error):
             raise _refusal(label, size, error) from error
         warnings.warn(f"{label}: counted for a random image, since {_first_line(error)}", stacklevel=2)
-    twin = (
-        _built(model, (torch.device("cpu"),)) if isinstance(model, str) else Copier(with_values).module(module)
-    ).eval()
+    twin = with_weights().eval()
     device = next((p.device for p in twin.parameters()), torch.device("cpu"))
     image = torch.randn(1, *size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
     try:
@@ -145,19 +171,22 @@ class _WeightsOnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _built(name: str, places: Iterable[AbstractContextManager[Any]]) -> nn.Module:
-    """The named model, built in the first of the places that lets it look at the values it needs."""
+def _check_name(name: str) -> None:
     if ":" not in name and not is_model(name.partition(".")[0]):
         raise ValueError(f"timm has no model {name!r}{nearest(name, list_models())}")
+
+
+def _built(label: str, make: Callable[[], nn.Module], places: Iterable[AbstractContextManager[Any]]) -> nn.Module:
+    """The model, built in the first of the places that lets it look at the values it needs."""
     for place in places:
         try:
             with torch.random.fork_rng([]), place:
-                return create_model(name)
+                return make()
         except Exception as error:
             failure = error
             if not _wants_values(error):
                 break
-    raise ValueError(f"timm cannot build {name!r}: {_first_line(failure)}") from failure
+    raise ValueError(f"timm cannot build {label!r}: {_first_line(failure)}") from failure
 
 
 def _input_size(label: str, module: nn.Module, given: int | Sequence[int] | None) -> InputSize:

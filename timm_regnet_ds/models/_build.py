@@ -114,7 +114,8 @@ def _entrypoint(name: str, build_fn: Entrypoint, module: str, doc: str) -> Entry
     def entrypoint(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         model: Any = build_fn(name, pretrained, **kwargs)
         # timm itself records what a model was created with since 1.0.31 only.
-        model._model_args = {key: value for key, value in kwargs.items() if key not in NOT_MODEL_ARGS}
+        recorded = {key: value for key, value in kwargs.items() if key not in NOT_MODEL_ARGS}
+        vars(model).setdefault("_model_args", recorded)
         return model
 
     entrypoint.__name__ = entrypoint.__qualname__ = name

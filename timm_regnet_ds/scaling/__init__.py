@@ -1,6 +1,21 @@
-"""Making models larger or smaller. Importing this registers the scaled models that have names."""
+"""Making models larger or smaller. Importing this registers the scaled models that have names, and `scaled`."""
 
-from . import scaled
+from . import entrypoint, scaled, table
+from .axes import Axes, scalable
+from .scale import ScaledModel, scale
 from .strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
 
-__all__ = ["STRATEGIES", "Growth", "Multipliers", "Strategy", "resolve_strategy", "scaled"]
+__all__ = [
+    "STRATEGIES",
+    "Axes",
+    "Growth",
+    "Multipliers",
+    "ScaledModel",
+    "Strategy",
+    "entrypoint",
+    "resolve_strategy",
+    "scalable",
+    "scale",
+    "scaled",
+    "table",
+]

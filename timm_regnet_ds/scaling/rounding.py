@@ -1,6 +1,6 @@
 """How scaled dimensions become whole: the rounding behind every printed figure of the scaling paper."""
 
-__all__ = ["round_depth", "round_group_width", "round_resolution", "round_width"]
+__all__ = ["nearest_multiple", "round_depth", "round_group_width", "round_resolution", "round_width"]
 
 
 def round_depth(depth: float) -> int:
@@ -10,7 +10,7 @@ def round_depth(depth: float) -> int:
 
 def round_width(width: float) -> int:
     """To the nearest multiple of 8, at least 8."""
-    return _nearest_multiple(width, 8)
+    return nearest_multiple(width, 8)
 
 
 def round_group_width(group_width: float) -> int:
@@ -18,13 +18,14 @@ def round_group_width(group_width: float) -> int:
     group_width = round(group_width)
     if group_width <= 2:
         return max(1, group_width)
-    return 4 if group_width <= 5 else _nearest_multiple(group_width, 8)
+    return 4 if group_width <= 5 else nearest_multiple(group_width, 8)
 
 
 def round_resolution(resolution: float) -> int:
     """To the nearest multiple of 4, at least 4."""
-    return _nearest_multiple(resolution, 4)
+    return nearest_multiple(resolution, 4)
 
 
-def _nearest_multiple(value: float, multiple: int) -> int:
+def nearest_multiple(value: float, multiple: int) -> int:
+    """To the nearest multiple, at least the first."""
     return max(multiple, round(value / multiple) * multiple)

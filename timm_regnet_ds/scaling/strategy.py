@@ -49,6 +49,11 @@ class Strategy:
     width: float
     resolution: float
 
+    @property
+    def alpha(self) -> float | None:
+        """α, where depth and resolution share alike what width leaves (Eq. 4)."""
+        return self.width if self.depth == self.resolution else None
+
     def multipliers(self, factor: float) -> Multipliers:
         """d' = s^e_d · d, w' = s^(e_w/2) · w, g' = s^(e_w/2) · g, r' = s^(e_r/2) · r (Eq. 5).
 

@@ -1,26 +1,60 @@
-"""Targets such as ``16gf``, and the factor that comes nearest to one."""
+"""Targets such as ``16gf``, ``25mp`` and ``12ma``, and the factor that comes nearest to one."""
 
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from timm_regnet_ds._check import number
+from timm_regnet_ds._check import nearest, number
 
-__all__ = ["nearest_factor", "parse_flops"]
+__all__ = ["MEASURES", "Target", "nearest_factor", "parse_target", "target_of"]
 
-UNITS = {"mf": 1e6, "gf": 1e9}
+MEASURES = ("flops", "params", "acts")
+_PREFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+UNITS = {f"{prefix}{measure[0]}": (measure, by) for measure in MEASURES for prefix, by in _PREFIXES.items()}
 
 
-def parse_flops(target: str) -> float:
-    """``4gf`` → 4e9, ``600mf`` → 6e8.
+@dataclass(frozen=True)
+class Target:
+    """So many flops, params or acts."""
+
+    measure: str
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.value:,.0f} {self.measure}"
+
+
+def parse_target(target: Any) -> Target:
+    """``4gf`` is 4e9 flops, ``25mp`` 25e6 params, ``12ma`` 12e6 acts.
 
     Raises:
-        ValueError: not a number above 0 with one of the units.
+        ValueError: not a number above 0 followed by one of the units.
     """
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(mf|gf)", str(target))
-    if match is None:
-        raise ValueError(f"target {target!r} is not a number followed by one of {', '.join(UNITS)}, as in '4gf'")
-    return number("target", float(match[1]), above=0) * UNITS[match[2]]
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([a-zA-Z]*)", str(target))
+    unit = match[2].lower() if match else ""
+    if match is None or unit not in UNITS:
+        raise ValueError(
+            f"target {target!r} is not a number followed by one of {', '.join(UNITS)}, as in '4gf', '25mp' or '12ma'"
+            f"{nearest(unit, UNITS) if unit else ''}"
+        )
+    measure, by = UNITS[unit]
+    return Target(measure, number("target", float(match[1]), above=0) * by)
+
+
+def target_of(to: Any = None, **numbers: Any) -> Target | None:
+    """The one target among ``to`` and ``flops``, ``params``, ``acts``; None where all are None.
+
+    Raises:
+        ValueError: several targets, or one that is none.
+    """
+    given = {name: value for name, value in {"to": to, **numbers}.items() if value is not None}
+    if len(given) > 1:
+        raise ValueError(f"one target is needed, not {len(given)}: {', '.join(given)}")
+    for name, value in given.items():
+        return parse_target(value) if name == "to" else Target(name, number(name, value, above=0))
+    return None
 
 
 def nearest_factor(flops_at: Callable[[float], float], target: float) -> float:

@@ -1,0 +1,116 @@
+"""Which arguments of a model class are its depth, width and resolution: a row for each class."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .capture import Build
+from .rules import Args, Depth, Rule, Width
+
+__all__ = ["AXES", "Axes", "axes_of", "complete_args", "recorded_args", "scalable"]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What of a model class scales.
+
+    Attributes:
+        depth: rules for numbers of blocks; none where the class has them in its code.
+        width: rules for numbers of channels, of groups and of heads.
+        multiple: of what images' sides are multiples: a number, or what computes one from the arguments.
+        img_size: the arguments that hold the images' side.
+        each_by_itself: every number is rounded by itself, as in the paper's figures. Otherwise one axis makes up
+            for what rounding did to another.
+        finish: makes the scaled arguments consistent, given (base arguments, scaled arguments, sides' ratio).
+        missing: why an axis does not scale, by ``depth`` or ``width``.
+    """
+
+    depth: tuple[Rule, ...] = ()
+    width: tuple[Rule, ...] = ()
+    multiple: int | Callable[[Args], int] = 4
+    img_size: tuple[str, ...] = ("img_size",)
+    each_by_itself: bool = False
+    finish: Callable[[Args, Args, float], Args] | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def unit(self, args: Args) -> int:
+        """Of what images' sides are multiples."""
+        return self.multiple if isinstance(self.multiple, int) else self.multiple(args)
+
+
+# By "module.Class" of timm.models, so that a class which this timm does not have is none's concern, or by the class.
+AXES: dict[Any, Axes] = {}
+
+
+def axes_of(build: Build) -> Axes | None:
+    """The row of a model's class or of the nearest class that it extends."""
+    cls = build.model_cls
+    for base in inspect.getmro(cls) if isinstance(cls, type) else (cls,):
+        name = f"{base.__module__.removeprefix('timm.models.')}.{getattr(base, '__name__', '')}"
+        for key in (base, name):
+            if key in AXES:
+                return AXES[key]
+    return None
+
+
+def complete_args(build: Build) -> Args:
+    """A model's arguments with those that it leaves at their defaults."""
+    defaults: Args = {}
+    cls = build.model_cls
+    for base in inspect.getmro(cls) if isinstance(cls, type) else (cls,):
+        init = vars(base).get("__init__") if isinstance(base, type) else base
+        if init is None or init is object.__init__:
+            continue
+        for name, parameter in inspect.signature(init).parameters.items():
+            if parameter.default is not parameter.empty:
+                defaults.setdefault(name, parameter.default)
+    return {**defaults, **build.args}
+
+
+def scalable(
+    *, depth: str | Rule | Iterable[str | Rule] = (), width: str | Rule | Iterable[str | Rule] = (), **axes: Any
+) -> Callable[[type], type]:
+    """Declare what scales of a model class of one's own.
+
+    >>> @scalable(depth="depths", width="widths")
+    ... class Net(torch.nn.Module): ...
+
+    Args:
+        depth: names of the arguments that are numbers of blocks, or rules.
+        width: names of the arguments that are numbers of channels, or rules.
+        **axes: other fields of `Axes`.
+    """
+    row = Axes(depth=_rules(depth, Depth), width=_rules(width, Width), **axes)
+
+    def declare(cls: type) -> type:
+        AXES[cls] = row
+        init = cls.__init__  # type: ignore[misc]
+        signature = inspect.signature(init)
+
+        @functools.wraps(init)
+        def recording(self: Any, *args: Any, **kwargs: Any) -> None:
+            if type(self) is cls:
+                bound = signature.bind(self, *args, **kwargs).arguments
+                passed = {name: value for name, value in bound.items() if name != next(iter(signature.parameters))}
+                vars(self)[_RECORD] = {**passed, **passed.pop("kwargs", {})}
+            init(self, *args, **kwargs)
+
+        cls.__init__ = recording  # type: ignore[misc]
+        return cls
+
+    return declare
+
+
+_RECORD = "_timm_regnet_ds_args"
+
+
+def recorded_args(model: Any) -> Args | None:
+    """The arguments that a module of a class declared by `scalable` was made with."""
+    return vars(model).get(_RECORD)
+
+
+def _rules(given: str | Rule | Iterable[str | Rule], of_name: Callable[[str], Rule]) -> tuple[Rule, ...]:
+    items = [given] if isinstance(given, str) or not isinstance(given, Iterable) else given
+    return tuple(of_name(item) if isinstance(item, str) else item for item in items)

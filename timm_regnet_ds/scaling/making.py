@@ -1,0 +1,86 @@
+"""Building what a base is made from, changed: through timm, or a class of one's own directly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, is_dataclass, replace
+from typing import Any
+
+from timm.models import create_model
+from torch import nn
+
+from .base import Base
+from .capture import Build, intercepted
+from .rounding import nearest_multiple
+from .transform import Scaled
+
+__all__ = ["Changes", "changes_of", "make"]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What scaling changes of a base.
+
+    Attributes:
+        args: arguments of the class.
+        cfg: entries of the pretrained config.
+    """
+
+    args: dict[str, Any] = field(default_factory=dict)
+    cfg: dict[str, Any] = field(default_factory=dict)
+
+
+def changes_of(base: Base, scaled: Scaled) -> Changes:
+    """What differs from the base, and the sizes that go with the new resolution."""
+    args = {key: value for key, value in scaled.args.items() if value != base.args.get(key)}
+    if scaled.input_size == base.input_size:
+        return Changes(args)
+    for name in base.axes.img_size:
+        if base.build.args.get(name) is not None:
+            args[name] = _sides(base.build.args[name], base, scaled)
+    return Changes(args, _sizes(base, scaled) if base.cfg is not None else {})
+
+
+def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """The base with changes.
+
+    Args:
+        base: what is to be built.
+        changes: what of it differs.
+        pretrained: load the weights that ``pretrained_cfg`` among ``kwargs`` names.
+        **kwargs: of ``timm.create_model``.
+    """
+    if base.cfg is None:
+        model: nn.Module = base.build.model_cls(**{**base.build.args, **changes.args, **kwargs})
+        return model
+    given = {**base.given, **kwargs}
+    saved = kwargs.get("pretrained_cfg")
+    cfg = saved if isinstance(saved, Mapping) or is_dataclass(saved) else {**base.cfg, **changes.cfg}
+    settled = {key: value for key, value in changes.args.items() if key not in kwargs}
+
+    def changed(build: Build) -> nn.Module:
+        options = {**build.options, "pretrained_cfg": cfg}
+        return replace(build, args={**build.args, **settled}, options=options).run()
+
+    with intercepted(changed):
+        return create_model(base.name, pretrained=pretrained, **given)
+
+
+def _sides(value: Any, base: Base, scaled: Scaled) -> Any:
+    """The new image size, said as the old one."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(scaled.input_size[1:])
+    return scaled.input_size[1 if value == base.input_size[1] else 2]
+
+
+def _sizes(base: Base, scaled: Scaled) -> dict[str, Any]:
+    assert base.cfg is not None
+    sizes: dict[str, Any] = {"input_size": scaled.input_size}
+    pairs = list(zip(base.input_size[1:], scaled.input_size[1:], strict=True))
+    for name in ("pool_size", "test_pool_size"):
+        if base.cfg.get(name):
+            sizes[name] = tuple(-(-side * new // old) for side, (old, new) in zip(base.cfg[name], pairs, strict=True))
+    if base.cfg.get("test_input_size"):
+        channels, *sides = base.cfg["test_input_size"]
+        unit = base.axes.unit(base.args)
+        wanted = (nearest_multiple(side * new / old, unit) for side, (old, new) in zip(sides, pairs, strict=True))
+        sizes["test_input_size"] = (channels, *wanted)
+    return sizes

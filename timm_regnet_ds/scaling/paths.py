@@ -1,0 +1,63 @@
+"""Where a number stands among a class's arguments: ``depths``, ``model_cfg.stages.depth``, ``block_args.*.*.out_chs``."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass, replace
+from typing import Any
+
+__all__ = ["change_at", "leaves", "map_leaves", "value_at"]
+
+
+def value_at(node: Any, path: str) -> Any:
+    """What a path without ``*`` leads to; None where it leads nowhere."""
+    for name in path.split("."):
+        node = _get(node, name)
+    return node
+
+
+def change_at(node: Any, path: str, change: Callable[[Any], Any]) -> Any:
+    """A copy of ``node`` with ``change`` done where ``path`` leads; a name that is not there changes nothing.
+
+    A path goes through mappings, sequences and dataclasses; ``*`` is every item of the first two.
+    """
+    name, _, rest = path.partition(".")
+    deeper = (lambda child: change_at(child, rest, change)) if rest else change
+    if is_dataclass(node) and not isinstance(node, type):
+        return replace(node, **{name: deeper(getattr(node, name))}) if hasattr(node, name) else node
+    if isinstance(node, Mapping):
+        keys = node if name == "*" else [name] if name in node else []
+        return {**node, **{key: deeper(node[key]) for key in keys}}
+    if isinstance(node, (list, tuple)):
+        chosen = range(len(node)) if name == "*" else [int(name)]
+        items = [deeper(item) if i in chosen else item for i, item in enumerate(node)]
+        return _like(node, items)
+    return node
+
+
+def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
+    """``value`` with ``change`` done to each item of nested lists and tuples."""
+    if isinstance(value, (list, tuple)):
+        return _like(value, [map_leaves(item, change) for item in value])
+    return change(value)
+
+
+def leaves(value: Any) -> Iterator[Any]:
+    """The items of nested lists and tuples."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+def _get(node: Any, name: str) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(name)
+    if isinstance(node, (list, tuple)):
+        return node[int(name)]
+    return getattr(node, name, None)
+
+
+def _like(node: Any, items: list[Any]) -> Any:
+    if hasattr(node, "_fields"):
+        return type(node)(*items)
+    return type(node)(items)

@@ -1,0 +1,56 @@
+"""How a model's flops would grow with its width: the share that grows as w², as w, and not at all."""
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+from timm_regnet_ds.complexity import Complexity
+
+from .strategy import Multipliers
+
+__all__ = ["Profile", "profile"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A model's complexity, and how its flops share out.
+
+    Attributes:
+        complexity: of the model.
+        dense: share of flops that grow with the square of the width: convolutions and linear layers.
+        linear: share that grows with the width: depthwise convolutions, attention's products, what reads the image
+            and what gives the classes.
+    """
+
+    complexity: Complexity
+    dense: float
+    linear: float
+
+    def growth(self, by: Multipliers) -> float:
+        """By how much flops would grow."""
+        return by.depth * by.resolution**2 * (self.dense * by.width**2 + self.linear * by.width)
+
+    def width_for(self, factor: float, by: Multipliers) -> float:
+        """By how much widths have to grow for flops to grow by ``factor``, depth and resolution growing as in ``by``."""
+        wanted = factor / (by.depth * by.resolution**2)
+        if self.dense < 1e-6:
+            return wanted / self.linear
+        return (math.sqrt(self.linear**2 + 4 * self.dense * wanted) - self.linear) / (2 * self.dense)
+
+
+def profile(model: nn.Module, complexity: Complexity) -> Profile:
+    """Share out the flops that were measured of a model."""
+    linear = sum(part.counts.flops for part in complexity.parts if _grows_linearly(model, part.module, part.kind))
+    total = max(1, complexity.flops)
+    return Profile(complexity, 1 - linear / total, linear / total)
+
+
+def _grows_linearly(model: nn.Module, path: str, kind: str) -> bool:
+    if kind in ("attention", "matmul"):
+        return True
+    module = model.get_submodule(path)
+    ends = {getattr(model, "in_chans", 3), getattr(model, "num_classes", 0)}
+    if isinstance(module, nn.Conv2d):
+        return module.groups == module.in_channels or bool({module.in_channels, module.out_channels} & ends)
+    return isinstance(module, nn.Linear) and module.out_features in ends

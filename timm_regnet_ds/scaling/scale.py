@@ -1,0 +1,298 @@
+"""`scale`: any model that timm can build, larger or smaller, as timm would build it."""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+from timm.models import is_model
+from torch import nn
+
+from timm_regnet_ds._check import number
+from timm_regnet_ds.complexity import Complexity, measure_made
+from timm_regnet_ds.models._build import NOT_MODEL_ARGS, register
+
+from .axes import Axes
+from .base import Base, base_of
+from .making import Changes, changes_of, make
+from .profile import Profile, profile
+from .search import Found, find_factor
+from .stock import stock_args
+from .strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
+from .target import Target, target_of
+from .transform import Scaled, balance, rewrite
+
+__all__ = ["ScaledModel", "scale"]
+
+# Elements of parameters or activations: half a terabyte of float32, more than any machine's memory holds at once.
+LARGEST = 2**37
+
+# A target that is missed by more has been missed, whatever the tolerance.
+OUT_OF_REACH = 0.5
+
+
+@dataclass(frozen=True)
+class ScaledModel:
+    """A model, scaled. Nothing of it is built before `create`.
+
+    Attributes:
+        base: registered name of the model that was scaled.
+        strategy: how growth was shared.
+        factor: by how much flops were to grow.
+        multipliers: by how much depth, width, group width and resolution were to grow (Eq. 5).
+        reached: by how much they have grown, after rounding.
+        overrides: the arguments of the model's class that differ from the base's.
+        input_size: (channels, height, width) of images.
+    """
+
+    base: str
+    strategy: Strategy
+    factor: float
+    multipliers: Multipliers
+    reached: Multipliers
+    overrides: dict[str, Any]
+    input_size: tuple[int, int, int]
+    _base: Base = field(repr=False, compare=False)
+    _changes: Changes = field(repr=False, compare=False)
+
+    @property
+    def alpha(self) -> float | None:
+        """How much of the growth goes to width, for strategies of the α family."""
+        return self.strategy.alpha
+
+    @cached_property
+    def complexity(self) -> Complexity:
+        """Flops, params and acts, measured."""
+        return _measured(f"{self.base} scaled by {self.factor:g}", self._base, self._changes, self.input_size)[1]
+
+    @cached_property
+    def base_complexity(self) -> Complexity:
+        """Flops, params and acts of the base, measured."""
+        return _measured(self.base, self._base, Changes(), self._base.input_size)[1]
+
+    @property
+    def predicted(self) -> Growth:
+        """By how much flops, params and acts were to grow (Eq. 6)."""
+        return self.strategy.growth(self.factor)
+
+    @property
+    def growth(self) -> Growth:
+        """By how much they have grown, measured."""
+        after, before = self.complexity, self.base_complexity
+        return Growth(after.flops / before.flops, after.params / before.params, after.acts / before.acts)
+
+    def create(self, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        """Build the model as ``timm.create_model`` would: with ``num_classes``, ``features_only`` and all it takes.
+
+        Raises:
+            ValueError: ``pretrained`` without weights of a scaled model, or an argument that scaling has settled.
+        """
+        weights = kwargs.get("pretrained_cfg")
+        if pretrained and (weights is None or isinstance(weights, str)):
+            raise ValueError(
+                f"pretrained=True: the weights of {self.base} do not fit a scaled model; train it, or load weights of "
+                "this very model with timm.create_model('hf-hub:…' or 'local-dir:…', pretrained=True)"
+            )
+        settled = sorted(self._changes.args.keys() & kwargs.keys() - {*self._base.axes.img_size})
+        if settled:
+            raise ValueError(f"{self.base} scaled takes no {settled[0]}: scaling has settled it")
+        model = make(self._base, self._changes, pretrained, **kwargs)
+        args = {key: value for key, value in kwargs.items() if key not in NOT_MODEL_ARGS}
+        vars(model)["_model_args"] = self.recipe() | args
+        return model
+
+    def register(self, name: str) -> None:
+        """Make it an ordinary model of timm: ``timm.create_model(name)``.
+
+        Raises:
+            ValueError: a name that is taken or is none, or a model of a class that timm did not build.
+        """
+        if not name.isidentifier():
+            raise ValueError(f"a registered name consists of letters, digits and underscores, not {name!r}")
+        if is_model(name):
+            raise ValueError(f"timm already has a model {name!r}")
+        if self._base.cfg is None:
+            raise ValueError(f"{self.base} is no model of timm: register it with timm before it is scaled")
+        cfg = self._base.cfg | self._changes.cfg | {"architecture": name}
+        doc = f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}."
+        register(__name__, lambda _, pretrained, **kwargs: self.create(pretrained, **kwargs), {name: cfg}, {name: doc})
+
+    def as_timm(self) -> tuple[str, dict[str, Any]]:
+        """Architecture and ``model_args`` with which timm alone builds this model: for those who have timm alone.
+
+        Raises:
+            ValueError: a model that timm's entrypoint, or json, cannot say.
+        """
+        return stock_args(self._base, self._changes)
+
+    def recipe(self) -> dict[str, Any]:
+        """The arguments of ``timm.create_model('scaled', …)`` that build this model."""
+        given = {key: value for key, value in self._base.given.items() if key not in NOT_MODEL_ARGS}
+        known = self.strategy.name in STRATEGIES
+        how = {"strategy": self.strategy.name} if known else {"alpha": self.alpha}
+        return {"base": self.base, **({"base_args": given} if given else {}), "factor": self.factor, **how}
+
+
+def scale(
+    model_or_name: str | nn.Module,
+    factor: float | None = None,
+    *,
+    to: str | None = None,
+    strategy: str | Strategy = "dWr",
+    alpha: float | None = None,
+    flops: float | None = None,
+    params: float | None = None,
+    acts: float | None = None,
+    tolerance: float | None = None,
+    base_args: dict[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
+) -> ScaledModel:
+    """Scale a model by a factor, or to a target (Fast and Accurate Model Scaling, §5, Eq. 5).
+
+    >>> scale("convnext_tiny", to="16gf").input_size
+    (3, 256, 256)
+
+    Args:
+        model_or_name: a model that timm can build, by its name or built; or a module of a class that declares what
+            scales with `scalable`.
+        factor: by how much flops are to grow; below 1, the model becomes smaller.
+        to: instead of a factor, a target: ``4gf`` or ``600mf`` (flops), ``25mp`` (params), ``12ma`` (acts).
+        strategy: how growth is shared between depth, width and resolution: a name of ``STRATEGIES``.
+        alpha: the same as a number: how much goes to width; the rest is shared by depth and resolution.
+        flops, params, acts: the target as a number.
+        tolerance: by how much the model may miss its target, as a share of it.
+        base_args: arguments of ``timm.create_model`` for the base.
+        input_size: (channels, height, width), for modules that timm did not build.
+
+    Raises:
+        ValueError: neither or both of factor and target, a value that is none, a model that does not scale in what
+            the strategy asks for, a target out of reach. The message says what is possible.
+        TypeError: ``model_or_name`` is neither a name nor a module.
+    """
+    how = _strategy(strategy, alpha)
+    target = target_of(to, flops=flops, params=params, acts=acts)
+    if (factor is None) == (target is None):
+        raise ValueError("a factor or a target is needed, and not both" if factor is None else _BOTH)
+    if factor is not None:
+        factor = number("factor", factor, above=0)
+    if tolerance is not None:
+        number("tolerance", tolerance, above=0)
+        if target is None:
+            raise ValueError("tolerance is for a target, and there is none")
+    base = base_of(model_or_name, dict(base_args or {}), input_size)
+    _check_axes(base, how)
+    scaler = _Scaler(base, how)
+    if target is None:
+        assert factor is not None
+        return scaler.by(factor)
+    return scaler.to(target, tolerance)
+
+
+_BOTH = "a factor and a target exclude each other: pass one of them"
+
+
+class _Scaler:
+    """Scales one base by one strategy."""
+
+    def __init__(self, base: Base, strategy: Strategy) -> None:
+        self.base = base
+        self.strategy = strategy
+
+    @cached_property
+    def profile(self) -> Profile:
+        module, complexity = _measured(self.base.name, self.base, Changes(), self.base.input_size)
+        return profile(module, complexity)
+
+    def scaled(self, factor: float) -> Scaled:
+        base = self.base
+        if base.axes.each_by_itself:
+            return rewrite(base.axes, base.args, base.input_size, self.strategy.multipliers(factor))
+        return balance(base.axes, base.args, base.input_size, self.strategy, factor, self.profile)
+
+    def by(self, factor: float) -> ScaledModel:
+        self.check_size(factor)
+        return self.model(factor, self.scaled(factor))
+
+    def model(self, factor: float, scaled: Scaled) -> ScaledModel:
+        changes = changes_of(self.base, scaled)
+        multipliers = self.strategy.multipliers(factor)
+        model = ScaledModel(
+            self.base.name,
+            self.strategy,
+            factor,
+            multipliers,
+            scaled.reached,
+            changes.args,
+            scaled.input_size,
+            self.base,
+            changes,
+        )
+        if "profile" in vars(self):
+            vars(model)["base_complexity"] = self.profile.complexity
+        return model
+
+    def to(self, target: Target, tolerance: float | None) -> ScaledModel:
+        exponent = _exponent(self.strategy, target.measure)
+        if not exponent:
+            raise ValueError(f"strategy {self.strategy.name} does not change {target.measure}: it reaches no target")
+        tried: dict[float, ScaledModel] = {}
+
+        def value_at(factor: float) -> tuple[Hashable, Callable[[], int]]:
+            self.check_size(factor)
+            tried[factor] = model = self.model(factor, self.scaled(factor))
+            return repr((model.overrides, model.input_size)), lambda: getattr(model.complexity, target.measure)
+
+        start = Found(1.0, getattr(self.profile.complexity, target.measure))
+        best, below, above = find_factor(target, start, exponent, value_at)
+        off = abs(best.value / target.value - 1)
+        sides = " and ".join(f"{side.value:,} (factor {side.factor:g})" for side in (below, above) if side)
+        if off > (OUT_OF_REACH if tolerance is None else tolerance):
+            raise ValueError(
+                f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.1%}; reachable: {sides}"
+            )
+        return tried[best.factor]
+
+    def check_size(self, factor: float) -> None:
+        """Refuse what no memory holds, before it is built."""
+        grown, base = self.strategy.growth(factor), self.profile.complexity
+        for measure in ("params", "acts"):
+            elements = getattr(base, measure) * getattr(grown, measure)
+            if elements > LARGEST:
+                raise ValueError(
+                    f"{self.base.name} scaled by {factor:g} would have about {elements:.1e} {measure}, more than "
+                    f"memory could hold (allowed: up to {LARGEST:.1e})"
+                )
+
+
+def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:
+    if alpha is None:
+        return resolve_strategy(strategy)
+    if strategy != "dWr":
+        raise ValueError(f"strategy {strategy!r} and alpha {alpha!r} exclude each other: pass one of them")
+    return resolve_strategy(number("alpha", alpha, least=0, most=1))
+
+
+def _check_axes(base: Base, strategy: Strategy) -> None:
+    lacking = _lacking(base.axes, strategy)
+    if lacking:
+        can = [name for name, other in STRATEGIES.items() if not _lacking(base.axes, other)]
+        why = base.axes.missing.get(lacking[0], "no argument of its class says it")
+        raise ValueError(
+            f"{base.name} does not scale in {lacking[0]}: {why}; strategies that it allows: {', '.join(can)}"
+        )
+
+
+def _lacking(axes: Axes, strategy: Strategy) -> list[str]:
+    return [axis for axis in ("depth", "width") if getattr(strategy, axis) and not getattr(axes, axis)]
+
+
+def _exponent(strategy: Strategy, measure: str) -> float:
+    """The measure grows as the factor to this power (Eq. 6)."""
+    return math.log2(getattr(strategy.growth(2.0), measure))
+
+
+def _measured(
+    label: str, base: Base, changes: Changes, input_size: tuple[int, int, int]
+) -> tuple[nn.Module, Complexity]:
+    return measure_made(label, partial(make, base, changes), input_size)

@@ -1,0 +1,53 @@
+"""A scaled model as timm alone would build it: a stock architecture and arguments that json can hold."""
+
+import json
+from typing import Any
+
+import torch
+from timm.models import create_model
+from torch import nn
+
+from .base import Base
+from .making import Changes, make
+
+__all__ = ["stock_args"]
+
+
+def stock_args(base: Base, changes: Changes) -> tuple[str, dict[str, Any]]:
+    """Architecture and ``model_args`` of ``timm.create_model``.
+
+    Raises:
+        ValueError: changes that json or the architecture's entrypoint cannot say.
+    """
+    if base.cfg is None:
+        raise ValueError(f"{base.name} is no model of timm")
+    args = {key: value for key, value in base.given.items() if key != "pretrained_cfg"}
+    for key, value in changes.args.items():
+        args |= _fields(base.args[key], value) if key in ("model_cfg", "cfg") else {key: value}
+    if "input_size" in changes.cfg and base.cfg.get("fixed_input_size"):
+        args["img_size"] = list(changes.cfg["input_size"][1:])
+    try:
+        args = json.loads(json.dumps(args))
+    except TypeError as error:
+        raise ValueError(f"timm alone cannot build {base.name} scaled: {error}") from None
+    name = base.build.variant
+    try:
+        with torch.device("meta"):
+            built = _shapes(create_model(name, **args))
+    except Exception as error:
+        raise ValueError(f"timm alone cannot build {name} scaled: its entrypoint refuses {', '.join(args)}") from error
+    with torch.device("meta"):
+        wanted = _shapes(make(base, changes))
+    if built != wanted:
+        raise ValueError(f"timm alone cannot build {name} scaled: its entrypoint ignores some of {', '.join(args)}")
+    return name, args
+
+
+def _fields(before: Any, after: Any) -> dict[str, Any]:
+    """The fields of a config that differ; families with configs take them as arguments."""
+    old, new = (cfg if isinstance(cfg, dict) else vars(cfg) for cfg in (before, after))
+    return {key: value for key, value in new.items() if value != old.get(key)}
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}

@@ -1,0 +1,119 @@
+"""From a row of the table and multipliers to scaled arguments."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .axes import Axes
+from .profile import Profile
+from .rounding import nearest_multiple
+from .rules import Args, Rule
+from .strategy import Multipliers, Strategy
+
+__all__ = ["Scaled", "balance", "rewrite"]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Scaled arguments.
+
+    Attributes:
+        args: of the model's class.
+        input_size: (channels, height, width) of images.
+        reached: by how much depth, width and resolution have grown, after rounding.
+    """
+
+    args: Args
+    input_size: tuple[int, int, int]
+    reached: Multipliers
+
+
+def rewrite(axes: Axes, args: Args, input_size: tuple[int, int, int], multipliers: Multipliers) -> Scaled:
+    """Scale by a row: every number by its own rule."""
+    new = args
+    for rule in (*axes.depth, *axes.width):
+        new = rule.scale(new, multipliers)
+    size = _resized(axes, args, input_size, multipliers.resolution)
+    ratio = size[-1] / input_size[-1]
+    if axes.finish is not None:
+        new = axes.finish(args, new, ratio)
+    width = _ratio(axes.width, args, new, squares=True)
+    reached = Multipliers(_ratio(axes.depth, args, new, squares=False), width, multipliers.group_width, ratio)
+    return Scaled(new, size, reached)
+
+
+def _resized(axes: Axes, args: Args, size: tuple[int, int, int], by: float) -> tuple[int, int, int]:
+    if by == 1:
+        return size
+    multiple = axes.unit(args)
+    channels, height, width = size
+    return channels, nearest_multiple(height * by, multiple), nearest_multiple(width * by, multiple)
+
+
+def _ratio(rules: Sequence[Rule], before: Args, after: Args, squares: bool) -> float:
+    """Growth of the sum of depths; of widths the root of the mean square, as flops see it."""
+    pairs = [pair for rule in rules for pair in zip(rule.numbers(before), rule.numbers(after), strict=False)]
+    if not pairs:
+        return 1.0
+    if squares:
+        return math.sqrt(sum((b / a) ** 2 for a, b in pairs) / len(pairs))
+    return sum(b for _, b in pairs) / sum(a for a, _ in pairs)
+
+
+# Multipliers around the ideal ones, nearest first, in which rounding may find a better fit.
+_AROUND = sorted((1.02**step for step in range(-14, 15)), key=lambda by: abs(math.log(by)))
+_CHOICES = 4  # of each axis
+
+# How much a deviation from the strategy's multipliers weighs beside the same deviation from its flops.
+_SHAPE = 0.15
+
+
+def balance(
+    axes: Axes, args: Args, input_size: tuple[int, int, int], strategy: Strategy, factor: float, base: Profile
+) -> Scaled:
+    """Scale by a row so that flops grow by ``factor``: what rounding does to one axis, another makes up for.
+
+    Of the roundings of depth and resolution nearest to the strategy's, and of the widths that then give the flops,
+    the best: little off in flops, and near to the strategy. Axes that the strategy leaves alone stay as they are.
+    """
+    ideal = strategy.multipliers(factor)
+
+    def scaled(depth: float, width: float, resolution: float) -> Scaled:
+        return rewrite(axes, args, input_size, Multipliers(depth, width, width, resolution))
+
+    def cost(found: Scaled) -> float:
+        off = abs(math.log(base.growth(found.reached) / factor))
+        shape = sum(
+            power * abs(math.log(getattr(found.reached, axis) / getattr(ideal, axis)))
+            for axis, power in (("depth", 1), ("width", 2), ("resolution", 2))
+        )
+        return round(off + _SHAPE * shape, 9)  # the same on every machine
+
+    depths = _choices(ideal.depth if axes.depth else 1.0, lambda by: scaled(by, 1.0, 1.0))
+    sides = _choices(ideal.resolution, lambda by: scaled(1.0, 1.0, by))
+    found = []
+    for depth in depths:
+        for side in sides:
+            if ideal.width == 1 or not axes.width:
+                found.append(scaled(depth, 1.0, side))
+                continue
+            reached = scaled(depth, 1.0, side).reached
+            width = base.width_for(factor, reached)
+            found += [scaled(depth, by, side) for by in _choices(width, lambda by: scaled(depth, by, side))]
+    return min(found, key=cost)
+
+
+def _choices(ideal: float, scaled: Callable[[float], Scaled]) -> list[float]:
+    """The few multipliers nearest to the ideal one that give different results."""
+    if ideal == 1:
+        return [1.0]
+    seen: list[Scaled] = []
+    chosen = []
+    for by in _AROUND:
+        result = scaled(ideal * by)
+        if all((result.args, result.input_size) != (other.args, other.input_size) for other in seen):
+            seen.append(result)
+            chosen.append(ideal * by)
+            if len(chosen) == _CHOICES:
+                break
+    return chosen
