@@ -14,6 +14,8 @@ __all__ = ["scale_anynet"]
 def scale_anynet(cfg: AnyNetCfg, multipliers: Multipliers) -> AnyNetCfg:
     """``cfg`` with every stage deeper and wider; depthwise convolutions stay depthwise, single groups single."""
     depths = tuple(round_depth(d * multipliers.depth) for d in cfg.depths)
+    if multipliers.width == multipliers.group_width == 1:
+        return replace(cfg, depths=depths)
     widths = tuple(round_width(w * multipliers.width) for w in cfg.widths)
     wanted = [
         None if g == inner else 1 if g == 1 else round_group_width(g * multipliers.group_width)

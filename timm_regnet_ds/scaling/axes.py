@@ -40,12 +40,15 @@ class Axes:
         return self.multiple if isinstance(self.multiple, int) else self.multiple(args)
 
 
-# By "module.Class" of timm.models, so that a class which this timm does not have is none's concern, or by the class.
+# By "module.Class" of timm.models, so that a class which this timm does not have is nobody's concern; by class; or by
+# architecture, where one is not scaled as its class is.
 AXES: dict[Any, Axes] = {}
 
 
 def axes_of(build: Build) -> Axes | None:
-    """The row of a model's class or of the nearest class that it extends."""
+    """The row of an architecture, or of its class, or of the nearest class that it extends."""
+    if build.variant in AXES:
+        return AXES[build.variant]
     cls = build.model_cls
     for base in inspect.getmro(cls) if isinstance(cls, type) else (cls,):
         name = f"{base.__module__.removeprefix('timm.models.')}.{getattr(base, '__name__', '')}"

@@ -1,6 +1,6 @@
 """What is to be scaled: a name or a module, and what timm would build it from."""
 
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 from timm.models import is_model, list_models
@@ -68,6 +68,9 @@ def _named(name: str, given: dict[str, Any]) -> Base:
     axes = axes_of(build)
     if axes is None:
         raise ValueError(f"{name} is a {_class(build)}, of which is not declared what scales: see `scalable`")
+    if build.options.get("pruned"):
+        reason = "its channels were pruned to a list that comes with timm"
+        axes = replace(axes, depth=(), width=(), missing={"depth": reason, "width": reason})
     return Base(name, given, build, complete_args(build), cfg, tuple(cfg["input_size"]), axes)
 
 

@@ -1,5 +1,6 @@
 """Building what a base is made from, changed: through timm, or a class of one's own directly."""
 
+from copy import deepcopy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
@@ -49,12 +50,13 @@ def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) 
         **kwargs: of ``timm.create_model``.
     """
     if base.cfg is None:
-        model: nn.Module = base.build.model_cls(**{**base.build.args, **changes.args, **kwargs})
+        model: nn.Module = base.build.model_cls(**deepcopy({**base.build.args, **changes.args, **kwargs}))
         return model
     given = {**base.given, **kwargs}
     saved = kwargs.get("pretrained_cfg")
     cfg = saved if isinstance(saved, Mapping) or is_dataclass(saved) else {**base.cfg, **changes.cfg}
-    settled = {key: value for key, value in changes.args.items() if key not in kwargs}
+    # A copy: some classes take their arguments apart.
+    settled = deepcopy({key: value for key, value in changes.args.items() if key not in kwargs})
 
     def changed(build: Build) -> nn.Module:
         options = {**build.options, "pretrained_cfg": cfg}

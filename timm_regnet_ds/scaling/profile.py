@@ -27,13 +27,13 @@ class Profile:
     dense: float
     linear: float
 
-    def growth(self, by: Multipliers) -> float:
-        """By how much flops would grow."""
-        return by.depth * by.resolution**2 * (self.dense * by.width**2 + self.linear * by.width)
+    def growth(self, by: Multipliers, area: float) -> float:
+        """By how much flops would grow, feature maps growing by ``area``."""
+        return by.depth * area * (self.dense * by.width**2 + self.linear * by.width)
 
-    def width_for(self, factor: float, by: Multipliers) -> float:
-        """By how much widths have to grow for flops to grow by ``factor``, depth and resolution growing as in ``by``."""
-        wanted = factor / (by.depth * by.resolution**2)
+    def width_for(self, factor: float, others: float) -> float:
+        """By how much widths have to grow for flops to grow by ``factor``, if all else makes them grow by ``others``."""
+        wanted = factor / others
         if self.dense < 1e-6:
             return wanted / self.linear
         return (math.sqrt(self.linear**2 + 4 * self.dense * wanted) - self.linear) / (2 * self.dense)

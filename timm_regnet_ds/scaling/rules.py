@@ -103,8 +103,12 @@ class Repeats(_AtPath):
             first, *others = blocks
             pattern = others or [self.again(first)]
             wanted = len(blocks) + change - 1
-            # Evenly, so that blocks that differ within a stage keep their order and their shares.
-            spread = [pattern[i * len(pattern) // wanted] for i in range(wanted)] if change else others
+            # From the first to the last, evenly: blocks that differ within a stage keep their order and their shares.
+            spread = [pattern[_whole(i * (len(pattern) - 1) / max(1, wanted - 1))] for i in range(wanted)]
+            if wanted == 1:
+                spread = pattern[-1:]
+            if not change:
+                return blocks
             return type(blocks)([first, *spread])
 
         return change_at(args, self.path, scaled)

@@ -21,11 +21,13 @@ class Scaled:
         args: of the model's class.
         input_size: (channels, height, width) of images.
         reached: by how much depth, width and resolution have grown, after rounding.
+        area: by how much the area of feature maps has grown; they have whole sides.
     """
 
     args: Args
     input_size: tuple[int, int, int]
     reached: Multipliers
+    area: float
 
 
 def rewrite(axes: Axes, args: Args, input_size: tuple[int, int, int], multipliers: Multipliers) -> Scaled:
@@ -37,9 +39,9 @@ def rewrite(axes: Axes, args: Args, input_size: tuple[int, int, int], multiplier
     ratio = size[-1] / input_size[-1]
     if axes.finish is not None:
         new = axes.finish(args, new, ratio)
-    width = _ratio(axes.width, args, new, squares=True)
-    reached = Multipliers(_ratio(axes.depth, args, new, squares=False), width, multipliers.group_width, ratio)
-    return Scaled(new, size, reached)
+    depths = _grown(axes.depth, args, new)
+    reached = Multipliers(_sum_ratio(depths), _width_ratio(_grown(axes.width, args, new), depths), multipliers.group_width, ratio)
+    return Scaled(new, size, reached, _area_ratio(input_size, size))
 
 
 def _resized(axes: Axes, args: Args, size: tuple[int, int, int], by: float) -> tuple[int, int, int]:
@@ -50,14 +52,30 @@ def _resized(axes: Axes, args: Args, size: tuple[int, int, int], by: float) -> t
     return channels, nearest_multiple(height * by, multiple), nearest_multiple(width * by, multiple)
 
 
-def _ratio(rules: Sequence[Rule], before: Args, after: Args, squares: bool) -> float:
-    """Growth of the sum of depths; of widths the root of the mean square, as flops see it."""
-    pairs = [pair for rule in rules for pair in zip(rule.numbers(before), rule.numbers(after), strict=False)]
-    if not pairs:
-        return 1.0
-    if squares:
-        return math.sqrt(sum((b / a) ** 2 for a, b in pairs) / len(pairs))
-    return sum(b for _, b in pairs) / sum(a for a, _ in pairs)
+# Of feature maps, as their share of flops goes: the stage of reduction 16 has the most blocks in most networks.
+_REDUCTIONS = (4, 8, 16, 16, 32)
+
+
+def _area_ratio(before: tuple[int, int, int], after: tuple[int, int, int]) -> float:
+    ratios = [math.prod(-(-b // by) / -(-a // by) for a, b in zip(before[1:], after[1:], strict=True)) for by in _REDUCTIONS]
+    return sum(ratios) / len(ratios)
+
+
+def _grown(rules: Sequence[Rule], before: Args, after: Args) -> list[tuple[float, float]]:
+    """Each number that rules scale, (before, after)."""
+    return [pair for rule in rules for pair in zip(rule.numbers(before), rule.numbers(after), strict=False)]
+
+
+def _sum_ratio(depths: list[tuple[float, float]]) -> float:
+    """Growth of the number of blocks, which have about the same flops each."""
+    return sum(after for _, after in depths) / sum(before for before, _ in depths) if depths else 1.0
+
+
+def _width_ratio(widths: list[tuple[float, float]], depths: list[tuple[float, float]]) -> float:
+    """Growth of the widths as flops see it: of their squares, a stage as much as it has blocks where that is known."""
+    weights = [after for _, after in depths] if len(depths) == len(widths) else [1.0] * len(widths)
+    squares = [weight * (after / before) ** 2 for weight, (before, after) in zip(weights, widths, strict=True)]
+    return math.sqrt(sum(squares) / sum(weights)) if widths else 1.0
 
 
 # Multipliers around the ideal ones, nearest first, in which rounding may find a better fit.
@@ -82,7 +100,7 @@ def balance(
         return rewrite(axes, args, input_size, Multipliers(depth, width, width, resolution))
 
     def cost(found: Scaled) -> float:
-        off = abs(math.log(base.growth(found.reached) / factor))
+        off = abs(math.log(base.growth(found.reached, found.area) / factor))
         shape = sum(
             power * abs(math.log(getattr(found.reached, axis) / getattr(ideal, axis)))
             for axis, power in (("depth", 1), ("width", 2), ("resolution", 2))
@@ -97,8 +115,8 @@ def balance(
             if ideal.width == 1 or not axes.width:
                 found.append(scaled(depth, 1.0, side))
                 continue
-            reached = scaled(depth, 1.0, side).reached
-            width = base.width_for(factor, reached)
+            unwidened = scaled(depth, 1.0, side)
+            width = base.width_for(factor, unwidened.reached.depth * unwidened.area)
             found += [scaled(depth, by, side) for by in _choices(width, lambda by: scaled(depth, by, side))]
     return min(found, key=cost)
 

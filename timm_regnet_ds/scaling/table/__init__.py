@@ -1,5 +1,5 @@
 """What scales of each of timm's model classes, and of this project's: a row for each."""
 
-from . import convnets, transformers
+from . import classics, columnar, efficientnets, hybrids, mobile, own, pyramids
 
-__all__ = ["convnets", "transformers"]
+__all__ = ["classics", "columnar", "efficientnets", "hybrids", "mobile", "own", "pyramids"]

@@ -1,0 +1,329 @@
+"""Vision transformers and mixers of one resolution, and those that begin with convolutions or pool on the way."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+from timm.layers import HybridEmbed, StdConv2dSame
+from timm.models.resnetv2 import ResNetV2, create_resnetv2_stem
+from timm.models.vision_transformer_hybrid import ConvStem
+from timm.models.vitamin import MbConvStages, VitCfg
+from torch import nn
+
+from ..axes import AXES, Axes
+from ..paths import change_at, value_at
+from ..rounding import nearest_multiple
+from ..rules import Args, Depth, Heads, Rewrite, Width
+from ..strategy import Multipliers
+
+
+def _ratio(whole: int, of: int) -> float:
+    """The ratio of which ``int(of * ratio)`` is ``whole``."""
+    ratio = whole / of
+    return ratio if int(of * ratio) == whole else math.nextafter(ratio, math.inf)
+
+
+def _whole_mlp(base: Args, new: Args, _: float, cfg: str = "") -> Args:
+    """Hidden widths of the MLPs are multiples of 8, also where ratios are odd ones."""
+    width, ratio = value_at(new, f"{cfg}embed_dim"), value_at(new, f"{cfg}mlp_ratio")
+    hidden = nearest_multiple(width * ratio, 8)
+    if width == value_at(base, f"{cfg}embed_dim") or int(width * ratio) == hidden:
+        return new
+    return change_at(new, f"{cfg}mlp_ratio", lambda _: _ratio(hidden, width))
+
+
+def _along(name: str, width: str, multiple: int) -> Callable[[Args, Args, float], Args]:
+    """A width that keeps its ratio to another."""
+
+    def finish(base: Args, new: Args, _: float) -> Args:
+        if new[width] == base[width]:
+            return new
+        return {**new, name: nearest_multiple(base[name] * new[width] / base[width], multiple)}
+
+    return finish
+
+
+def _spread(blocks: Any, depth: int) -> Any:
+    """What is said block by block, for another number of blocks."""
+    return type(blocks)(blocks[(2 * i + 1) * len(blocks) // (2 * depth)] for i in range(depth))
+
+
+def _moved(block: int, depths: Any, new: Any) -> int:
+    """The index of a block among stages of new depths."""
+    stage = next(i for i in range(len(depths)) if block < sum(depths[: i + 1]))
+    place = (block + 1 - sum(depths[:stage])) * new[stage] / depths[stage]
+    return sum(new[:stage]) + max(1, round(place)) - 1
+
+
+def _few_heads(heads: str, size: Callable[[Args], int], write: Callable[[Args, int, int], Args]) -> Rewrite:
+    """Widths of so few heads that their size has to grow as well, as it does between the family's variants.
+
+    Args:
+        heads: the number of heads of the first stage.
+        size: their size, from the arguments.
+        write: (arguments, number of heads, size) -> new arguments.
+    """
+
+    def scale(args: Args, by: Multipliers) -> Args:
+        if by.width == 1:
+            return args
+        count, channels = value_at(args, heads), size(args)
+        wanted = count * channels * by.width
+
+        def cost(number: int) -> float:
+            new = nearest_multiple(wanted / number, 8)
+            return abs(math.log(number * new / wanted)) + 0.1 * abs(math.log(new / channels))
+
+        number = min(range(1, math.ceil(2 * count * by.width) + 1), key=cost)
+        return write(args, number, nearest_multiple(wanted / number, 8))
+
+    return Rewrite(scale, lambda args: [value_at(args, heads) * size(args)])
+
+
+def _pit_heads(args: Args, number: int, size: int) -> Args:
+    heads = type(args["heads"])(h * number // args["heads"][0] for h in args["heads"])
+    return {**args, "heads": heads, "base_dims": type(args["base_dims"])([size] * len(heads))}
+
+
+HIERA_HEADS = _few_heads(
+    "num_heads",
+    lambda args: args["embed_dim"] // args["num_heads"],
+    lambda args, number, size: {**args, "num_heads": number, "embed_dim": number * size},
+)
+
+
+@dataclass(frozen=True)
+class Convolutions:
+    """An embedding by convolutions, which it makes itself: timm's entrypoints pass on some that they have made.
+
+    Attributes:
+        kind: their class.
+        layers: blocks of each stage.
+        widths: of the stem and of each stage; not of the last one where there is no projection after it.
+        stride: of all together.
+        proj: whether a projection follows.
+    """
+
+    kind: type[nn.Module]
+    layers: tuple[int, ...]
+    widths: tuple[int, ...]
+    stride: int
+    proj: bool
+
+    @classmethod
+    def of(cls, args: Args) -> "Convolutions | None":
+        """Those of a vision transformer, if it has some that are known."""
+        embed = args["embed_layer"]
+        if isinstance(embed, cls):
+            return embed
+        net = embed.keywords.get("backbone") if isinstance(embed, partial) else None
+        made = partial(cls, type(net), proj=embed.keywords.get("proj", True)) if net is not None else None
+        if isinstance(net, ResNetV2):
+            *_, last = infos = net.feature_info
+            return made(tuple(len(s.blocks) for s in net.stages), tuple(i["num_chs"] for i in infos), last["reduction"])
+        if isinstance(net, MbConvStages):
+            stages = [(len(stage), stage[0].out_chs) for stage in net.stages]
+            return made(tuple(n for n, _ in stages), (net.stem.out_chs, *(width for _, width in stages)), 16)
+        if isinstance(net, ConvStem):
+            return made((), tuple(layer.conv.out_channels for layer in net[:-1]), 16)
+        if isinstance(net, nn.Sequential):
+            return made((), (net.conv.out_channels,), 4)
+        return None
+
+    def __call__(self, *, in_chans: int, embed_dim: int, device: Any = None, dtype: Any = None, **kwargs: Any) -> nn.Module:
+        dd = {"device": device, "dtype": dtype}
+        stem, *widths = self.widths
+        resnet = {"stem_type": "same", "preact": False, "conv_layer": partial(StdConv2dSame, eps=1e-8), **dd}
+        net: nn.Module
+        if self.kind is ResNetV2:
+            net = ResNetV2(self.layers, widths, 0, in_chans, "", stem_chs=stem, **resnet)
+        elif self.kind is MbConvStages:
+            net = MbConvStages(VitCfg((*widths, embed_dim), (*self.layers, 1), stem), in_chans=in_chans, **dd)
+        elif self.kind is ConvStem:
+            sizes = {"kernel_size": (4, 2, 2), "stride": (4, 2, 2), "padding": 0, "act_layer": nn.GELU}
+            net = ConvStem(in_chans, channels=(stem, *widths, embed_dim), **sizes, **dd)
+        else:
+            net = create_resnetv2_stem(in_chans, stem, **resnet)
+        return HybridEmbed(net, proj=self.proj, in_chans=in_chans, embed_dim=embed_dim, **kwargs, **dd)
+
+
+def _deeper_convolutions(args: Args, by: Multipliers) -> Args:
+    found = Convolutions.of(args)
+    if by.depth == 1 or not found:
+        return args
+    return {**args, "embed_layer": replace(found, layers=Depth("layers").scale({"layers": found.layers}, by)["layers"])}
+
+
+def _wider_convolutions(args: Args, by: Multipliers) -> Args:
+    found = Convolutions.of(args)
+    if by.width == 1 or not found:
+        return args
+    # GroupNorm has 32 groups, also where bottlenecks have a quarter of the width.
+    stem, stage = (32, 128) if found.kind in (ResNetV2, nn.Sequential) else (8, 8)
+    widths = [nearest_multiple(w * by.width, stage if i else stem) for i, w in enumerate(found.widths)]
+    return {**args, "embed_layer": replace(found, widths=tuple(widths))}
+
+
+def _of_convolutions(name: str) -> Callable[[Args], list[float]]:
+    return lambda args: list(getattr(Convolutions.of(args), name, ()))
+
+
+def _vit_unit(args: Args) -> int:
+    found = Convolutions.of(args)
+    return args["patch_size"] * (found.stride if found else 1)
+
+
+def _eva_heads(args: Args) -> Heads:
+    """A head of keys goes with as many of queries as before."""
+    grouped = args["num_kv_heads"] or ()
+    return Heads("num_heads", "embed_dim", math.lcm(*(args["num_heads"] // keys for keys in grouped)))
+
+
+def _eva(base: Args, new: Args, ratio: float) -> Args:
+    new = _whole_mlp(base, new, ratio)
+    if base["num_kv_heads"]:
+        heads = (keys * new["num_heads"] // base["num_heads"] for keys in _spread(base["num_kv_heads"], new["depth"]))
+        new = {**new, "num_kv_heads": tuple(heads)}
+    return new
+
+
+def _sam(base: Args, new: Args, ratio: float) -> Args:
+    deeper = new["depth"] / base["depth"]
+    new = {**new, "global_attn_indexes": [max(1, round((i + 1) * deeper)) - 1 for i in base["global_attn_indexes"]]}
+    if _sam_windows(base) == 1:
+        new["window_size"] = round(base["window_size"] * ratio)
+    return new
+
+
+def _sam_windows(args: Args) -> int:
+    """Windows along a side; a single one grows with the image."""
+    return -(-args["img_size"] // (args["patch_size"] * args["window_size"]))
+
+
+def _hieradet(base: Args, new: Args, _: float) -> Args:
+    if new["stages"] == base["stages"]:
+        return new
+    blocks = base["global_att_blocks"]
+    return {**new, "global_att_blocks": tuple(_moved(block, base["stages"], new["stages"]) for block in blocks)}
+
+
+def _crossvit_unit(args: Args) -> int:
+    """Each branch sees the image at its own scale, which its patches have to fit."""
+    branches = zip(args["img_scale"], args["patch_size"], strict=True)
+    return math.lcm(*((Fraction(scale).limit_denominator(100) / patch).denominator for scale, patch in branches))
+
+
+VIT = Axes(
+    depth=(Depth("depth"),),
+    width=(Heads("num_heads", "embed_dim"),),
+    multiple=lambda args: args["patch_size"],
+)
+# Vision-language encoders, and classifiers on them, that join blocks of k x k patches.
+QWEN3 = replace(VIT, multiple=lambda args: args["patch_size"] * args["merge_size"], finish=_whole_mlp)
+DEEPSEEK = replace(
+    VIT,
+    multiple=lambda args: args["patch_size"] * (args["downsample_ratio"] if "align" in _pools(args) else 1),
+    finish=_whole_mlp,
+)
+GEMMA4 = replace(
+    VIT,
+    multiple=lambda args: args["patch_size"] * (args["pooling_kernel_size"] if "soft" in _pools(args) else 1),
+    finish=_along("intermediate_size", "embed_dim", 8),
+)
+
+
+def _pools(args: Args) -> tuple[str, ...]:
+    return args["global_pool"], args.get("encoder_pool", "")
+
+
+AXES |= {
+    "vision_transformer.VisionTransformer": Axes(
+        depth=(Depth("depth"), Rewrite(_deeper_convolutions, _of_convolutions("layers"))),
+        width=(Heads("num_heads", "embed_dim"), Rewrite(_wider_convolutions, _of_convolutions("widths"))),
+        multiple=_vit_unit,
+        finish=_whole_mlp,
+    ),
+    "eva.Eva": replace(
+        VIT,
+        width=(Rewrite(lambda args, by: _eva_heads(args).scale(args, by), lambda args: [args["embed_dim"]]),),
+        finish=_eva,
+    ),
+    "beit.Beit": VIT,
+    "cait.Cait": VIT,
+    "xcit.Xcit": VIT,
+    "vision_transformer_relpos.VisionTransformerRelPos": replace(VIT, width=(*VIT.width, Width("rel_pos_dim"))),
+    "vision_transformer_sam.VisionTransformerSAM": replace(
+        VIT,
+        multiple=lambda args: args["patch_size"] * (args["window_size"] if _sam_windows(args) > 1 else 1),
+        finish=_sam,
+    ),
+    "convit.ConVit": Axes(
+        depth=(Depth("depth"),),
+        width=(Width("num_heads", multiple=1),),  # embed_dim is a head's size
+        multiple=lambda args: args["patch_size"],
+        finish=lambda base, new, _: {
+            **new, "local_up_to_layer": round(base["local_up_to_layer"] * new["depth"] / base["depth"])
+        },
+    ),
+    "naflexvit.NaFlexVit": Axes(
+        depth=(Depth("cfg.depth"),),
+        width=(Heads("cfg.num_heads", "cfg.embed_dim"),),
+        multiple=lambda args: args["cfg"].patch_size,
+        finish=partial(_whole_mlp, cfg="cfg."),
+    ),
+    "qwen3_vit.Qwen3VitEncoder": QWEN3,
+    "qwen3_vit.Qwen3VitClassifier": QWEN3,
+    "deepseek_vit.DeepseekVitEncoder": DEEPSEEK,
+    "deepseek_vit.DeepseekVitClassifier": DEEPSEEK,
+    "gemma4_vit.Gemma4VitEncoder": GEMMA4,
+    "gemma4_vit.Gemma4VitClassifier": GEMMA4,
+    "tnt.TNT": replace(
+        VIT, width=(Heads("num_heads_outer", "embed_dim"),), finish=_along("inner_dim", "embed_dim", 4)
+    ),
+    "crossvit.CrossVit": Axes(
+        # The branch of small patches has one block a stage in all of them; it counts.
+        depth=(Rewrite(Depth("depth.*.1").scale, lambda args: [sum(stage) for stage in args["depth"]]),),
+        width=(Heads("num_heads", "embed_dim"),),
+        multiple=_crossvit_unit,
+    ),
+    "mlp_mixer.MlpMixer": Axes(
+        depth=(Depth("num_blocks"),), width=(Width("embed_dim", multiple=16),), multiple=lambda args: args["patch_size"]
+    ),
+    "convmixer.ConvMixer": Axes(
+        depth=(Depth("depth"),), width=(Width("dim"),), multiple=lambda args: args["patch_size"]
+    ),
+    "volo.VOLO": Axes(
+        depth=(Depth("layers"),),
+        width=(Heads("num_heads", "embed_dims"), Width("stem_hidden_dim")),
+        multiple=lambda args: args["patch_size"] * args["pooling_scale"],
+    ),
+    "pit.PoolingVisionTransformer": Axes(
+        depth=(Depth("depth"),),
+        width=(_few_heads("heads.0", lambda args: args["base_dims"][0], _pit_heads),),
+        multiple=lambda args: args["stride"],
+    ),
+    "visformer.Visformer": Axes(
+        depth=(Depth("depth"),), width=(Heads("num_heads", "embed_dim"), Width("init_channels")), multiple=32
+    ),
+    "sequencer.Sequencer2d": Axes(
+        depth=(Depth("layers"),),
+        # Two directions of two LSTMs make up the width.
+        width=(Width("embed_dims", multiple=32), Width("hidden_sizes")),
+        multiple=lambda args: math.prod(args["patch_sizes"]),
+    ),
+    "hiera.Hiera": Axes(
+        depth=(Depth("stages"),),
+        width=(HIERA_HEADS,),
+        multiple=lambda args: args["patch_stride"][0] * args["mask_unit_size"][0],
+    ),
+    "hieradet_sam2.HieraDet": Axes(
+        depth=(Depth("stages"),),
+        width=(HIERA_HEADS,),
+        # All windows fit, those of the last stages as well.
+        multiple=lambda args: args["patch_stride"][0] * math.lcm(*(2**i * w for i, w in enumerate(args["window_spec"]))),
+        finish=_hieradet,
+    ),
+}
