@@ -12,6 +12,7 @@ from . import __version__
 from .complexity import Complexity, measure
 from .models import list_models
 from .printed import PRINTED
+from .scaling import STRATEGIES, coverage, scale, tables
 
 __all__ = ["main"]
 
@@ -37,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="timm-regnet-ds", description="RegNet, RegNetZ and ReXNet for timm.")
+    parser = _Parser(prog="timm-regnet-ds", description="RegNet, RegNetZ and ReXNet for timm, and any timm model scaled.")
     parser.add_argument("--version", action="version", version=f"timm-regnet-ds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -50,6 +51,23 @@ def _parser() -> argparse.ArgumentParser:
     measuring.add_argument("models", nargs="+", metavar="MODEL")
     measuring.add_argument("--json", action="store_true", help="print one JSON object a line")
     measuring.set_defaults(run=_measure)
+
+    scaling = commands.add_parser("scale", help="scale any timm model by a factor or to a target")
+    scaling.add_argument("model", nargs="?", metavar="MODEL")
+    scaling.add_argument("--to", metavar="TARGET", help="flops, params or acts: 16gf, 25mp, 12ma")
+    scaling.add_argument("--factor", type=float, metavar="S", help="instead of a target: by how much flops grow")
+    scaling.add_argument("--strategy", default="dWr", help=f"one of {', '.join(STRATEGIES)} (default: dWr)")
+    scaling.add_argument("--alpha", type=float, metavar="A", help="instead of a strategy: how much goes to width")
+    scaling.add_argument("--tolerance", type=float, metavar="T", help="fail if the target is missed by more than T")
+    scaling.add_argument("--json", action="store_true", help="print one JSON object")
+    scaling.add_argument("--all", action="store_true", help="scale every architecture of timm and write a table of it")
+    scaling.add_argument("--output", default="docs", metavar="DIR", help="where --all writes coverage.md and .csv")
+    scaling.set_defaults(run=_scale)
+
+    comparing = commands.add_parser("strategies", help="all strategies side by side")
+    comparing.add_argument("model", metavar="MODEL")
+    comparing.add_argument("--to", required=True, metavar="TARGET", help="flops, params or acts: 4gf, 25mp, 12ma")
+    comparing.set_defaults(run=_strategies)
 
     demo = commands.add_parser("demo", help="build, scale, time, train, save and reload, on this machine")
     demo.add_argument("--output", default="demo-output", metavar="DIR", help="where pictures and weights go")
@@ -82,6 +100,29 @@ def _measure(options: argparse.Namespace) -> None:
         print(_row(name, complexity), flush=True)
         if complexity.uncounted:
             print(f"  not counted: {', '.join(complexity.uncounted)}")
+
+
+def _scale(options: argparse.Namespace) -> None:
+    if options.all:
+        if options.model or options.to or options.factor:
+            raise ValueError("scale --all scales every architecture by its own factors: pass no model and no target")
+        coverage.write(options.output)
+        return
+    if options.model is None:
+        raise ValueError("scale needs a model, or --all")
+    model = scale(
+        options.model,
+        options.factor,
+        to=options.to,
+        strategy=options.strategy,
+        alpha=options.alpha,
+        tolerance=options.tolerance,
+    )
+    print(json.dumps(tables.to_dict(model)) if options.json else tables.comparison(model))
+
+
+def _strategies(options: argparse.Namespace) -> None:
+    print(tables.strategies(options.model, options.to))
 
 
 def _demo(options: argparse.Namespace) -> None:

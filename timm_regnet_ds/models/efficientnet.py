@@ -68,7 +68,7 @@ def build_efficientnet(variant: str, pretrained: bool, cfg: EfficientNetCfg, **k
         "act_layer": get_act_layer("silu"),
     }
     return build(
-        _begun_as_shortcuts,
+        begun_as_shortcuts,
         variant,
         pretrained,
         feature_maps=5,
@@ -77,7 +77,7 @@ def build_efficientnet(variant: str, pretrained: bool, cfg: EfficientNetCfg, **k
     )
 
 
-def _begun_as_shortcuts(**kwargs: Any) -> EfficientNet:
+def begun_as_shortcuts(**kwargs: Any) -> EfficientNet:
     # Each residual block of timm's initialization doubles the variance: too much for hundreds of them.
     model = EfficientNet(**kwargs)
     for block in model.modules():

@@ -25,6 +25,7 @@ class Axes:
             for what rounding did to another.
         finish: makes the scaled arguments consistent, given (base arguments, scaled arguments, sides' ratio).
         missing: why an axis does not scale, by ``depth`` or ``width``.
+        builder: what builds the class's models in its stead, where it has in its code what is to scale.
     """
 
     depth: tuple[Rule, ...] = ()
@@ -34,6 +35,7 @@ class Axes:
     each_by_itself: bool = False
     finish: Callable[[Args, Args, float], Args] | None = None
     missing: dict[str, str] = field(default_factory=dict)
+    builder: Callable[..., Any] | None = None
 
     def unit(self, args: Args) -> int:
         """Of what images' sides are multiples."""

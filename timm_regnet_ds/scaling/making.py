@@ -60,7 +60,8 @@ def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) 
 
     def changed(build: Build) -> nn.Module:
         options = {**build.options, "pretrained_cfg": cfg}
-        return replace(build, args={**build.args, **settled}, options=options).run()
+        model_cls = base.axes.builder or build.model_cls
+        return replace(build, model_cls=model_cls, args={**build.args, **settled}, options=options).run()
 
     with intercepted(changed):
         return create_model(base.name, pretrained=pretrained, **given)

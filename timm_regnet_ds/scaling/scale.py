@@ -82,6 +82,19 @@ class ScaledModel:
         after, before = self.complexity, self.base_complexity
         return Growth(after.flops / before.flops, after.params / before.params, after.acts / before.acts)
 
+    @property
+    def model_cls(self) -> Any:
+        """The class of the base and of the scaled model."""
+        return self._base.build.model_cls
+
+    def create_base(self, **kwargs: Any) -> nn.Module:
+        """Build the base."""
+        return make(self._base, Changes(), **kwargs)
+
+    def base_value(self, name: str) -> Any:
+        """What the base has for an argument of ``overrides``."""
+        return self._base.args.get(name, self._base.build.args.get(name))
+
     def create(self, pretrained: bool = False, **kwargs: Any) -> nn.Module:
         """Build the model as ``timm.create_model`` would: with ``num_classes``, ``features_only`` and all it takes.
 

@@ -82,6 +82,7 @@ AXES |= {
             Width("channels", _resnet_unit),
             _Where(lambda args: "deep" in args["stem_type"], Width("stem_width")),  # of the other, 64 is in code
         ),
+        multiple=lambda args: 32 if "Avg" in str(args["aa_layer"]) else 4,  # which drops a last odd row
     ),
     "resnetv2.ResNetV2": Axes(
         depth=(Depth("layers"),),
@@ -381,7 +382,7 @@ def _transformer(block: Any) -> bool:
 
 def _byob_depths(args: Args) -> list[float]:
     blocks = [block for stage in args["model_cfg"].blocks for block in _members(stage)]
-    return [block.block_kwargs["transformer_depth"] if _transformer(block) else block.d for block in blocks]
+    return [sum(block.block_kwargs["transformer_depth"] if _transformer(block) else block.d for block in blocks)]
 
 
 def _byob_deeper(args: Args, by: Multipliers) -> Args:
@@ -457,25 +458,26 @@ def _byob_wider(args: Args, by: Multipliers) -> Args:
         # Its heads are of 64 channels.
         last = change_at(last, "c", lambda c: nearest_multiple(c, _fits(64, cfg.width_factor)))
     new = replace(cfg, blocks=type(cfg.blocks)([*stages, last]))
-    unit = _norm_unit(cfg.norm_layer) * {"tiered": 2, "quad": 4, "quad2": 4}.get(cfg.stem_type, 1)
-    first = _members(new.blocks[0])[0]
-    if (cfg.block_kwargs or {}).get("bottle_in") and first.gs:
-        unit = math.lcm(unit, _fits(first.gs, first.br))
-    new = replace(new, stem_chs=map_leaves(cfg.stem_chs, lambda width: nearest_multiple(width * by.width, unit)))
+    unit = _norm_unit(cfg.norm_layer)
     for name in ("num_features", "head_hidden_size"):
         if getattr(cfg, name):
-            new = replace(new, **{name: nearest_multiple(getattr(cfg, name) * by.width, 8)})
+            new = replace(new, **{name: nearest_multiple(getattr(cfg, name) * by.width, unit)})
+    first = _members(new.blocks[0])[0]
+    unit *= {"tiered": 2, "quad": 4, "quad2": 4}.get(cfg.stem_type, 1)
+    if cfg.block_kwargs.get("bottle_in"):
+        unit = math.lcm(unit, _fits(first.gs, first.br))
+    new = replace(new, stem_chs=map_leaves(cfg.stem_chs, lambda width: nearest_multiple(width * by.width, unit)))
     return {**args, "model_cfg": new}
 
 
 def _byob_widths(args: Args) -> list[float]:
-    return [block.c for stage in args["model_cfg"].blocks for block in _members(stage)]
+    return [_members(stage)[-1].c for stage in args["model_cfg"].blocks]
 
 
 def _byob_side(args: Args) -> int:
     """What halos' blocks, transformers' patches and bilinear attention divide, and positions are made for."""
     cfg = args["model_cfg"]
-    unit = 8 * 32 if cfg.attn_layer == "bat" else 32 if cfg.self_attn_layer or "attn" in cfg.head_type else 4
+    unit = 8 * 32 if cfg.attn_layer == "bat" else 32 if "attn" in cfg.head_type or cfg.aa_layer == "avg" else 4
     stride = 32
     for stage in reversed(cfg.blocks):
         for block in _members(stage):

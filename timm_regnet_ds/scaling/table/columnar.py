@@ -39,7 +39,7 @@ def _along(name: str, width: str, multiple: int) -> Callable[[Args, Args, float]
     """A width that keeps its ratio to another."""
 
     def finish(base: Args, new: Args, _: float) -> Args:
-        if new[width] == base[width]:
+        if new[width] == base[width] or not base[name]:
             return new
         return {**new, name: nearest_multiple(base[name] * new[width] / base[width], multiple)}
 
@@ -75,7 +75,7 @@ def _few_heads(heads: str, size: Callable[[Args], int], write: Callable[[Args, i
 
         def cost(number: int) -> float:
             new = nearest_multiple(wanted / number, 8)
-            return abs(math.log(number * new / wanted)) + 0.1 * abs(math.log(new / channels))
+            return abs(math.log(number * new / wanted)) + 0.3 * abs(math.log(new / channels))
 
         number = min(range(1, math.ceil(2 * count * by.width) + 1), key=cost)
         return write(args, number, nearest_multiple(wanted / number, 8))
@@ -88,7 +88,7 @@ def _pit_heads(args: Args, number: int, size: int) -> Args:
     return {**args, "heads": heads, "base_dims": type(args["base_dims"])([size] * len(heads))}
 
 
-HIERA_HEADS = _few_heads(
+FEW_HEADS = _few_heads(
     "num_heads",
     lambda args: args["embed_dim"] // args["num_heads"],
     lambda args, number, size: {**args, "num_heads": number, "embed_dim": number * size},
@@ -254,7 +254,9 @@ AXES |= {
     "beit.Beit": VIT,
     "cait.Cait": VIT,
     "xcit.Xcit": VIT,
-    "vision_transformer_relpos.VisionTransformerRelPos": replace(VIT, width=(*VIT.width, Width("rel_pos_dim"))),
+    "vision_transformer_relpos.VisionTransformerRelPos": replace(
+        VIT, finish=_along("rel_pos_dim", "embed_dim", 8)
+    ),
     "vision_transformer_sam.VisionTransformerSAM": replace(
         VIT,
         multiple=lambda args: args["patch_size"] * (args["window_size"] if _sam_windows(args) > 1 else 1),
@@ -303,10 +305,13 @@ AXES |= {
     "pit.PoolingVisionTransformer": Axes(
         depth=(Depth("depth"),),
         width=(_few_heads("heads.0", lambda args: args["base_dims"][0], _pit_heads),),
-        multiple=lambda args: args["stride"],
+        multiple=lambda args: args["stride"] * 2 ** (len(args["depth"]) - 1),
     ),
     "visformer.Visformer": Axes(
-        depth=(Depth("depth"),), width=(Heads("num_heads", "embed_dim"), Width("init_channels")), multiple=32
+        depth=(Depth("depth"),),
+        width=(FEW_HEADS,),
+        multiple=32,
+        finish=_along("init_channels", "embed_dim", 8),
     ),
     "sequencer.Sequencer2d": Axes(
         depth=(Depth("layers"),),
@@ -316,12 +321,12 @@ AXES |= {
     ),
     "hiera.Hiera": Axes(
         depth=(Depth("stages"),),
-        width=(HIERA_HEADS,),
+        width=(FEW_HEADS,),
         multiple=lambda args: args["patch_stride"][0] * args["mask_unit_size"][0],
     ),
     "hieradet_sam2.HieraDet": Axes(
         depth=(Depth("stages"),),
-        width=(HIERA_HEADS,),
+        width=(FEW_HEADS,),
         # All windows fit, those of the last stages as well.
         multiple=lambda args: args["patch_stride"][0] * math.lcm(*(2**i * w for i, w in enumerate(args["window_spec"]))),
         finish=_hieradet,

@@ -1,5 +1,6 @@
 """Networks of convolutions and attention."""
 
+import math
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
@@ -71,39 +72,63 @@ def _rdnet_depths(args: Args, by: Multipliers) -> Args:
     return {**args, **{name: type(args[name])(values) for name, values in lists}}
 
 
-_LOWFORMER = Axes(
-    depth=(Depth("depth_list"),), width=(*_stages("width_list", 4, 8, 8, 8, 8), Width("head_widths"))
-)
+def _edgenext_widths(args: Args, by: Multipliers) -> Args:
+    rule = _in_proportion("dims", 8) if args["downsample_block"] else Width("dims")
+    return rule.scale(args, by)
+
+
+def _lowformer_widths(args: Args, by: Multipliers) -> Args:
+    for rule in (*_stages("width_list", 4, 8, 8, 8, 8), Width("head_widths")):
+        args = rule.scale(args, by)
+    return args
+
+
+def _lowformer_width(args: Args) -> list[float]:
+    """All stages' width as flops see it: from 256 channels on, a block with attention has no dense convolution."""
+    ratio, groups, kernel = args["expand_ratio"], args["expand_groups"], 4 if args.get("small_kernels") else 9
+    mlp = 2 * args["attn_mlp_ratio"] if args.get("attn_mlp", True) else 0
+    # About how many blocks there are; downsampling ones are cheaper.
+    early = (1.8, 2.4) if args["depth_list"][0] else (0.4, 0.4)
+    flops = 0.0
+    for stage, (width, blocks) in enumerate(zip(args["width_list"][1:], (*early, 4, 4), strict=True)):
+        dense = stage < 2 or width < 256
+        block = ratio * ((kernel if dense else 1) / groups + 1) + (mlp if stage >= 2 else 0)
+        flops += blocks * block * width**2 / 4**stage
+    return [math.sqrt(flops)]
+
+
+_LOWFORMER = Axes(depth=(Depth("depth_list"),), width=(Rewrite(_lowformer_widths, _lowformer_width),))
 
 AXES |= {
-    "convnext.ConvNeXt": Axes(
-        depth=(Depth("depths"),), width=(Width("dims"), Width("head_hidden_size")), multiple=32
-    ),
+    "convnext.ConvNeXt": Axes(depth=(Depth("depths"),), width=(Width("dims"), Width("head_hidden_size")), multiple=32),
     # Attention has heads of 32 channels.
     "metaformer.MetaFormer": Axes(depth=(Depth("depths"),), width=_stages("dims", 8, 8, 32, 32)),
     "inception_next.MetaNeXt": Axes(depth=(Depth("depths"),), width=(Width("dims"),), multiple=32),
     "mambaout.MambaOut": Axes(depth=(Depth("depths"),), width=(Width("dims"),)),
-    # Attention is between the channels of a head; the family's wider networks have as many heads.
-    "edgenext.EdgeNeXt": Axes(depth=(Depth("depths"),), width=(Width("dims"),), multiple=32),
+    # Attention is between the channels of a head: the family's wider networks have larger heads.
+    "edgenext.EdgeNeXt": Axes(
+        depth=(Depth("depths"),), width=(Rewrite(_edgenext_widths, lambda args: list(args["dims"])),), multiple=32
+    ),
     "swiftformer.SwiftFormer": Axes(depth=(Depth("layers"),), width=(Width("embed_dims"),)),
     # Queries have a half of the third stage's channels, and a quarter of the fourth's.
     "iformer.IFormer": Axes(
         depth=(Rewrite(_iformer_depths, lambda args: list(args["depths"])),), width=_stages("dims", 8, 8, 16, 32)
     ),
-    # Large depthwise kernels double the channels; with four, the fourth stage has whole heads of 32.
-    "fastvit.FastVit": Axes(depth=(Depth("layers"),), width=(_in_proportion("embed_dims", 4),)),
+    # Grouped convolutions double the channels, and the fourth stage has whole heads of 32. Of few positions in the last
+    # stage, a cut one costs as much as a whole one.
+    "fastvit.FastVit": Axes(
+        depth=(Depth("layers"),),
+        width=(_in_proportion("embed_dims", 4),),
+        multiple=lambda args: 2 * 2 ** len(args["layers"]),
+    ),
     # Every other block has squeeze-and-excitation.
     "repvit.RepVit": Axes(depth=(Depth("depth", multiple=2),), width=(Width("embed_dim"),)),
     # The stem's first convolution has an eighth of the first stage's channels.
-    "shvit.SHViT": Axes(
-        depth=(Depth("depth"),), width=(*_stages("embed_dim", 32, 8, 8), Width("partial_dim"))
-    ),
+    "shvit.SHViT": Axes(depth=(Depth("depth"),), width=(*_stages("embed_dim", 32, 8, 8), Width("partial_dim"))),
     "efficientvim.EfficientViM": Axes(depth=(Depth("depths"),), width=_stages("embed_dim", 32, 8, 8)),
     "cpubone.CPUBone": _LOWFORMER,
     "lowformer.LowFormer": _LOWFORMER,
-    "csatv2.CSATv2": Axes(
-        depth=(Depth("depths"), Depth("transformer_depths")), width=(Width("dims"),), multiple=64
-    ),
+    "csatv2.CSATv2": Axes(depth=(Depth("depths"), Depth("transformer_depths")), width=(Width("dims"),), multiple=64),
     "starnet.StarNet": Axes(depth=(Depth("depths"),), width=(Width("base_dim", 4),)),
     "fasternet.FasterNet": Axes(depth=(Depth("depths"),), width=(Width("embed_dim"),), multiple=32),
     "lcnetv2.LCNetV2": Axes(depth=(Depth("depths"),), width=(Factor("scale"),)),

@@ -1,10 +1,13 @@
 """Networks of inverted bottlenecks and other small ones."""
 
+import functools
 import math
 from typing import Any
 
 from ..axes import AXES, Axes
-from ..rules import Args, Depth, Factor, Repeats, Rewrite, Width
+from ..paths import change_at
+from ..rounding import nearest_multiple
+from ..rules import Args, Depth, Factor, Repeats, Rewrite
 from ..strategy import Multipliers
 
 
@@ -25,33 +28,65 @@ def _ghost_depths(args: Args, by: Multipliers) -> Args:
 
 
 _GHOST = Axes(
-    depth=(Rewrite(_ghost_depths, lambda args: [len(stage) for stage in _ghost_stages(args)]),), width=(Factor("width"),)
+    depth=(Rewrite(_ghost_depths, lambda args: [len(stage) for stage in _ghost_stages(args)]),),
+    width=(Factor("width"),),
 )
 
 
-def _rexnet_stages(depth_mult: float) -> list[float]:
+def _rexnet_stages(depth_mult: float) -> list[int]:
     return [math.ceil(depth * depth_mult) for depth in (1, 2, 2, 3, 3, 5)]
 
 
+@functools.cache
+def _rexnet_depth(depth_mult: float) -> float:
+    """All stages' depth as flops see it: channels grow from block to block, from 16 to 196."""
+    areas = [
+        area
+        for area, blocks in zip((64, 16, 4, 1, 1, 0.25), _rexnet_stages(depth_mult), strict=True)
+        for _ in range(blocks)
+    ]
+    return sum(area * (16 + 180 * i / len(areas)) ** 2 for i, area in enumerate(areas))
+
+
 def _rexnet_depths(args: Args, by: Multipliers) -> Args:
-    """The class rounds up every stage: of the multipliers that give the nearest number of blocks, the nearest."""
-    if by.depth == 1:
-        return args
-    ideal = args["depth_mult"] * by.depth
-    blocks = sum(_rexnet_stages(args["depth_mult"])) * by.depth
-    choices = [step / 100 for step in range(1, math.ceil(ideal * 100) + 100)]
-    return {**args, "depth_mult": min(choices, key=lambda mult: abs(sum(_rexnet_stages(mult)) - blocks))}
+    """The class rounds up every stage: the multiplier that comes nearest, or the base's where that is as near."""
+    base = args["depth_mult"]
+    choices = [base, *(step / 100 for step in range(1, round(200 * base * by.depth) + 1))]
+    nearest = min(choices, key=lambda mult: abs(_rexnet_depth(mult) - by.depth * _rexnet_depth(base)))
+    return {**args, "depth_mult": nearest}
+
+
+def _hrnet_widths(args: Args, by: Multipliers) -> Args:
+    """The branches' channels, which are a first number, its double and so on; the first stage's stay, as in the family."""
+    first = args["model_cfg"]["stage2"]["num_channels"][0]
+    new = first if by.width == 1 else nearest_multiple(first * by.width, 2)
+    for stage in _HRNET_STAGES:
+        args = change_at(args, f"model_cfg.{stage}.num_channels.*", lambda width: width * new // first)
+    return args
+
+
+_HRNET_STAGES = ("stage2", "stage3", "stage4")
+
+
+def _hrnet_width(args: Args) -> list[float]:
+    """All stages' width as flops see it: the stem and the head, which the class has in its code, do not grow."""
+    cfg = args["model_cfg"]
+    # Each branch of a module has about three blocks of two convolutions.
+    flops = 365_000 + 3 * 17 * cfg["stage1"]["num_channels"][0] ** 2
+    for stage in (cfg[name] for name in _HRNET_STAGES):
+        flops += stage["num_modules"] * sum(3 * 18 * width**2 / 4**i for i, width in enumerate(stage["num_channels"]))
+    return [math.sqrt(flops)]
 
 
 AXES |= {
     "ghostnet.GhostNet": _GHOST,
     "repghost.RepGhostNet": _GHOST,
     "rexnet.RexNet": Axes(
-        depth=(Rewrite(_rexnet_depths, lambda args: _rexnet_stages(args["depth_mult"])),),
+        depth=(Rewrite(_rexnet_depths, lambda args: [_rexnet_depth(args["depth_mult"])]),),
         width=(Factor("width_mult"),),
     ),
     # Branches are upsampled to each other's sizes.
     "hrnet.HighResolutionNet": Axes(
-        depth=(Depth("model_cfg.*.num_blocks"),), width=(Width("model_cfg.*.num_channels", 2),), multiple=32
+        depth=(Depth("model_cfg.*.num_blocks"),), width=(Rewrite(_hrnet_widths, _hrnet_width),), multiple=32
     ),
 }

@@ -2,11 +2,17 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+from timm.layers import to_2tuple
+from timm.models.efficientformer import Attention, EfficientFormer, MetaBlock1d
+from timm.models.nextvit import NextViT
 
 from ..axes import AXES, Axes
 from ..paths import change_at, map_leaves
-from ..rules import Args, Depth, Heads, Width
+from ..rules import Args, Depth, Heads, Rewrite, Width
+from ..strategy import Multipliers
 
 Finish = Callable[[Args, Args, float], Args]
 
@@ -39,7 +45,63 @@ def _spread(items: Any, count: int) -> Any:
     return tuple(items[i * len(items) // count] for i in range(count)) if isinstance(items, tuple) else items
 
 
-_LEVIT = Axes(depth=(Depth("depth"),), width=(Width("embed_dim", 16), Width("num_heads", 1)), multiple=16)
+def _beside(number: float) -> Rewrite:
+    """What counts as much as so many blocks, or as a width, and does not scale."""
+    return Rewrite(lambda args, by: args, lambda args: [number])
+
+
+def _efficientformer(**args: Any) -> EfficientFormer:
+    """With attention for maps of the image's size; timm's is for those of 224."""
+    model = EfficientFormer(**args)
+    resolution = tuple(side // 32 for side in to_2tuple(args.get("img_size") or 224))
+    for block in model.stages[-1].blocks:
+        if isinstance(block, MetaBlock1d) and resolution != (7, 7):
+            weight = block.token_mixer.qkv.weight
+            mixer = Attention(weight.shape[1], resolution=resolution, device=weight.device, dtype=weight.dtype)
+            block.token_mixer = mixer.apply(model._init_weights)
+    return model
+
+
+# Those in NextViT's code.
+_NEXTVIT = (96, 192, 256, 384, 512, 768, 1024)
+
+
+def _nextvit(channels: tuple[int, ...] = _NEXTVIT, **args: Any) -> NextViT:
+    """With other channels: they take their places as the class's own are set."""
+    instead = dict(zip(_NEXTVIT, channels, strict=True))
+
+    class Wider(NextViT):
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, map_leaves(value, instead.__getitem__) if name == "stage_out_chs" else value)
+
+    model = Wider(**args)
+    model.__class__ = NextViT
+    return model
+
+
+def _nextvit_wider(args: Args, by: Multipliers) -> Args:
+    if by.width == 1:
+        return args
+    return args | Width("channels", lambda args: args["head_dim"]).scale({**args, "channels": _nextvit_channels(args)}, by)
+
+
+def _nextvit_channels(args: Args) -> list[float]:
+    return list(args.get("channels", _NEXTVIT))
+
+
+def _by_first_width(base: Args, scaled: Args, ratio: float) -> Args:
+    """Of ConvNeXt blocks, which widen depthwise, each width stays a multiple of the one before."""
+    cfg = base["model_cfg"]
+    if cfg.conv_cfg.block_type != "convnext":
+        return scaled
+    before, now = cfg.embed_dim[0], scaled["model_cfg"].embed_dim[0]
+    widths = (cfg.embed_dim, cfg.stem_width, cfg.head_hidden_size)
+    names = ("embed_dim", "stem_width", "head_hidden_size")
+    wider = map_leaves(widths, lambda width: width and width * now // before)
+    return scaled | {"model_cfg": replace(scaled["model_cfg"], **dict(zip(names, wider, strict=True)))}
+
+
+_LEVIT = Axes(depth=(Depth("depth"), _beside(6)), width=(Width("embed_dim", 16), Width("num_heads", 1)), multiple=16)
 
 # Stages of convolutions, then stages of attention with heads of one size.
 _EFFICIENTVIT = Axes(
@@ -101,14 +163,25 @@ AXES |= {
     "focalnet.FocalNet": Axes(depth=(Depth("depths"),), width=(Width("embed_dim"),), multiple=32),
     "levit.Levit": _LEVIT,
     "levit.LevitDistilled": _LEVIT,
+    "efficientformer.EfficientFormer": Axes(
+        depth=(Depth("depths"),),
+        width=(Width("embed_dims"),),
+        multiple=32,
+        finish=_vit_blocks,
+        builder=_efficientformer,
+    ),
     "efficientformer_v2.EfficientFormerV2": Axes(
-        depth=(Depth("depths"),), width=(Width("embed_dims"),), multiple=32, finish=_vit_blocks
+        depth=(Depth("depths"),),
+        # Attention has 8 heads of 128 for all widths.
+        width=(Width("embed_dims"), _beside(8 * 128)),
+        multiple=32,
+        finish=_vit_blocks,
     ),
     "efficientvit_mit.EfficientVit": _EFFICIENTVIT,
-    "efficientvit_mit.EfficientVitLarge": _EFFICIENTVIT,
+    "efficientvit_mit.EfficientVitLarge": replace(_EFFICIENTVIT, depth=(Depth("depths"), _beside(9))),
     "efficientvit_msra.EfficientVitMsra": Axes(
         # Heads come one after the other: all sizes of the family have 2 to 4.
-        depth=(Depth("depth"),),
+        depth=(Depth("depth"), _beside(6)),
         width=tuple(Width(f"embed_dim.{i}", lambda args, i=i: math.lcm(8, args["num_heads"][i])) for i in range(3)),
         multiple=32,
         finish=_windows("window_size"),
@@ -127,5 +200,13 @@ AXES |= {
             Width("model_cfg.head_hidden_size", _dim_head),
         ),
         multiple=32,
+        finish=_by_first_width,
+    ),
+    "nextvit.NextViT": Axes(
+        # Of the third stage every fifth block is attention.
+        depth=(*(Depth(f"depths.{i}") for i in (0, 1, 3)), Depth("depths.2", multiple=5)),
+        width=(Width("stem_chs"), Rewrite(_nextvit_wider, _nextvit_channels)),
+        multiple=32,
+        builder=_nextvit,
     ),
 }
