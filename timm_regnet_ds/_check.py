@@ -11,8 +11,11 @@ __all__ = ["lookup", "nearest", "number", "per_stage", "whole"]
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` with the nearest known name, or nothing where none is near."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    by_lower: dict[str, str] = {}
+    for other in known:
+        by_lower.setdefault(other.lower(), other)
+    close = get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
 def lookup(what: str, name: Any, table: dict[str, Any]) -> Any:

@@ -69,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("--to", required=True, metavar="TARGET", help="flops, params or acts: 4gf, 25mp, 12ma")
     comparing.set_defaults(run=_strategies)
 
+    growing = commands.add_parser("exponents", help="how params and acts grow with flops, fitted and predicted")
+    growing.add_argument("models", nargs="+", metavar="MODEL")
+    growing.set_defaults(run=lambda options: print(tables.growth(options.models)))
+
     demo = commands.add_parser("demo", help="build, scale, time, train, save and reload, on this machine")
     demo.add_argument("--output", default="demo-output", metavar="DIR", help="where pictures and weights go")
     demo.set_defaults(run=_demo)

@@ -2,7 +2,7 @@
 
 from . import coverage, entrypoint, scaled, table, tables
 from .axes import Axes, scalable
-from .scale import ScaledModel, scale
+from .scaler import ScaledModel, scale
 from .strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
 
 __all__ = [

@@ -1,5 +1,6 @@
 """What is to be scaled: a name or a module, and what timm would build it from."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
@@ -65,6 +66,10 @@ def _named(name: str, given: dict[str, Any]) -> Base:
         raise ValueError(f"timm has no model {name!r}{nearest(name.partition('.')[0], list_models())}")
     build = capture(name, **given)
     cfg = _without_weights(build)
+    channels, *sides = cfg["input_size"]
+    if given.get("img_size"):
+        sides = given["img_size"] if isinstance(given["img_size"], Sequence) else [given["img_size"]] * 2
+    cfg["input_size"] = (given.get("in_chans") or channels, *sides)
     axes = axes_of(build)
     if axes is None:
         raise ValueError(f"{name} is a {_class(build)}, of which is not declared what scales: see `scalable`")

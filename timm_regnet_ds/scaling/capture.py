@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from timm.models import build_model_with_cfg, create_model
 from torch import nn
 
-__all__ = ["Build", "capture", "intercepted"]
+__all__ = ["Build", "capture", "intercepted", "unintercepted"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,16 @@ def intercepted(handler: Handler) -> Iterator[None]:
     finally:
         _handlers.stack.pop()
         _leave()
+
+
+@contextmanager
+def unintercepted() -> Iterator[None]:
+    """For its length, in this thread, timm builds, whoever intercepts around it."""
+    stack, _handlers.stack = _handlers.stack, []
+    try:
+        yield
+    finally:
+        _handlers.stack = stack
 
 
 def _enter() -> None:

@@ -15,7 +15,7 @@ import torch
 from timm.models import list_models, model_entrypoint
 from torch import nn
 
-from .scale import ScaledModel, scale
+from .scaler import ScaledModel, scale
 
 __all__ = ["COLUMNS", "FACTORS", "architectures", "row", "write"]
 

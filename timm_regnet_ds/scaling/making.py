@@ -32,12 +32,13 @@ class Changes:
 def changes_of(base: Base, scaled: Scaled) -> Changes:
     """What differs from the base, and the sizes that go with the new resolution."""
     args = {key: value for key, value in scaled.args.items() if value != base.args.get(key)}
+    cfg: dict[str, Any] = {"architecture": "scaled"}
     if scaled.input_size == base.input_size:
-        return Changes(args)
+        return Changes(args, cfg)
     for name in base.axes.img_size:
         if base.build.args.get(name) is not None:
             args[name] = _sides(base.build.args[name], base, scaled)
-    return Changes(args, _sizes(base, scaled) if base.cfg is not None else {})
+    return Changes(args, cfg | _sizes(base, scaled))
 
 
 def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) -> nn.Module:
@@ -59,7 +60,8 @@ def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) 
     settled = deepcopy({key: value for key, value in changes.args.items() if key not in kwargs})
 
     def changed(build: Build) -> nn.Module:
-        options = {**build.options, "pretrained_cfg": cfg}
+        # What a family lays over its own config is in `cfg` already.
+        options = {**build.options, "pretrained_cfg": cfg, "pretrained_cfg_overlay": kwargs.get("pretrained_cfg_overlay")}
         model_cls = base.axes.builder or build.model_cls
         return replace(build, model_cls=model_cls, args={**build.args, **settled}, options=options).run()
 
@@ -75,7 +77,8 @@ def _sides(value: Any, base: Base, scaled: Scaled) -> Any:
 
 
 def _sizes(base: Base, scaled: Scaled) -> dict[str, Any]:
-    assert base.cfg is not None
+    if base.cfg is None:
+        return {}
     sizes: dict[str, Any] = {"input_size": scaled.input_size}
     pairs = list(zip(base.input_size[1:], scaled.input_size[1:], strict=True))
     for name in ("pool_size", "test_pool_size"):

@@ -1,12 +1,14 @@
 """What is known of a scaled model, as text of 80 columns and as plain values."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from .scale import ScaledModel, scale
+from .exponents import exponents, predicted
+from .scaler import ScaledModel, scale
 from .strategy import STRATEGIES
 from .target import MEASURES
 
-__all__ = ["comparison", "strategies", "to_dict"]
+__all__ = ["comparison", "growth", "strategies", "to_dict"]
 
 _UNITS = {"flops": ("G", 1e9), "params": ("M", 1e6), "acts": ("M", 1e6)}
 # More parts than this below one name are not shown one by one.
@@ -101,6 +103,18 @@ def strategies(name: str, to: str) -> str:
             f"{strategy:9}{model.factor:8.4g}{c.flops / 1e9:11.4g}{c.params / 1e6:12.4g}{c.acts / 1e6:10.4g}"
             f"{by.depth:7.3g}×{by.width:7.3g}×{size:>12}"
         )
+    return "\n".join(lines)
+
+
+def growth(names: Iterable[str]) -> str:
+    """Exponents of params and acts over flops, fitted, beside the predicted ones."""
+    lines = [f"{'':32}{'params':>16}{'body':>16}{'acts':>16}"]
+    for name in names:
+        for strategy in ("w", "dwr", "dWr"):
+            found, wanted = exponents(name, strategy), predicted(STRATEGIES[strategy])
+            pairs = ((getattr(found, part), getattr(wanted, part)) for part in ("params", "body", "acts"))
+            cells = "".join(f"{f'{fitted:.2f} ({theory:.2f})':>16}" for fitted, theory in pairs)
+            lines.append(f"{f'{name} {strategy}':32}{cells}")
     return "\n".join(lines)
 
 

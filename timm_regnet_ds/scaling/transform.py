@@ -83,7 +83,7 @@ _AROUND = sorted((1.02**step for step in range(-14, 15)), key=lambda by: abs(mat
 _CHOICES = 4  # of each axis
 
 # How much a deviation from the strategy's multipliers weighs beside the same deviation from its flops.
-_SHAPE = 0.15
+_SHAPE = 0.3
 
 
 def balance(

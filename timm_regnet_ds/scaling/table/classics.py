@@ -31,6 +31,23 @@ class _Where:
         return self.rule.numbers(args) if self.condition(args) else []
 
 
+@dataclass(frozen=True)
+class _ByFlops:
+    """Numbers of blocks of stages, which count as flops do: their widths do not double where resolution halves."""
+
+    rules: tuple[Rule, ...]
+    widths: Callable[[Args], list[int]]
+
+    def scale(self, args: Args, multipliers: Multipliers) -> Args:
+        for rule in self.rules:
+            args = rule.scale(args, multipliers)
+        return args
+
+    def numbers(self, args: Args) -> list[float]:
+        blocks, widths = [n for rule in self.rules for n in rule.numbers(args)], self.widths(args)
+        return [n * (width / widths[0] / 2**i) ** 2 for i, (n, width) in enumerate(zip(blocks, widths, strict=True))]
+
+
 def _factor(name: str, channels: int) -> Rewrite:
     """A factor that the class applies to so many channels, of which multiples of 8 become."""
 
@@ -200,6 +217,7 @@ AXES |= {
     "vgg.VGG": Axes(
         depth=(Rewrite(_vgg_deeper, lambda args: [sum(layer != "M" for layer in args["model_cfg"])]),),
         width=(Width("model_cfg"), _factor("mlp_ratio", 4096)),
+        multiple=32,  # pooling drops a last odd row
     ),
     "xception_aligned.XceptionAligned": Axes(
         depth=(Rewrite(_xception_deeper, lambda args: [len(args["block_cfg"])]),),
@@ -237,12 +255,27 @@ def _csp_depthwise(base: Args, new: Args, _: float) -> Args:
     return change_at(new, "model_cfg.stages", lambda stages: replace(stages, out_chs=out_chs, groups=groups))
 
 
+def _hgnet_widths(args: Args) -> list[int]:
+    return [args["model_cfg"][f"stage{stage}"][1] for stage in range(1, 5)]
+
+
+_LAYERS = "model_cfg.layer_per_block"
+
+
+def _vovnet_layers(args: Args) -> list[float]:
+    return [args["model_cfg"]["layer_per_block"] + 1]  # and the one that gathers them
+
+
+def _dla_blocks(args: Args) -> list[float]:
+    return [2**n for n in args["levels"][2:]]
+
+
 def _dla_deeper(args: Args, by: Multipliers) -> Args:
     """A tree one level deeper has twice as many blocks: of the nearest levels, those with the sum wanted."""
     convs, trees = args["levels"][:2], args["levels"][2:]
     more = math.log2(by.depth)
     choices = [{max(1, n + math.floor(more)), max(1, n + math.ceil(more))} for n in trees]
-    wanted = by.depth * sum(2**n for n in trees)
+    wanted = by.depth * sum(_dla_blocks(args))
     best = min(itertools.product(*map(sorted, choices)), key=lambda levels: abs(sum(2**n for n in levels) - wanted))
     return {**args, "levels": type(args["levels"])([*convs, *best])}
 
@@ -251,13 +284,13 @@ def _dla_unit(args: Args) -> int:
     return math.lcm(8, _fits(2, args["base_width"] / 64)) if args["cardinality"] > 1 else 8
 
 
-# Blocks of a DenseNet see what all before them gave: flops grow with the number of layers to a power of 1.7.
-_DENSE = 0.35
+# Blocks of a DenseNet see what all before them gave: flops grow with the number of layers to a power of 1.6.
+_DENSE = 0.3
 
 
 def _densenet_wider(args: Args, by: Multipliers) -> Args:
     growth = by.width * by.depth**-_DENSE
-    return {**args, "growth_rate": nearest_multiple(args["growth_rate"] * growth, 8)} if growth != 1 else args
+    return {**args, "growth_rate": nearest_multiple(args["growth_rate"] * growth, 4)} if growth != 1 else args
 
 
 def _dpn_wider(args: Args, by: Multipliers) -> Args:
@@ -288,10 +321,11 @@ AXES |= {
     "cspnet.CspNet": Axes(
         depth=(Depth("model_cfg.stages.depth"),),
         width=(Width("model_cfg.stages.out_chs", _csp_unit), Width("model_cfg.stem.out_chs")),
+        multiple=lambda args: 32 if any(args["model_cfg"].stages.avg_down) else 4,
         finish=_csp_depthwise,
     ),
     "hgnet.HighPerfGpuNet": Axes(
-        depth=tuple(Depth(f"model_cfg.stage{stage}.3") for stage in range(1, 5)),
+        depth=(_ByFlops(tuple(Depth(f"model_cfg.stage{stage}.3") for stage in range(1, 5)), _hgnet_widths),),
         width=(
             Width("model_cfg.stem_chs"),
             *(Width(f"model_cfg.stage{stage}.{i}") for stage in range(1, 5) for i in range(3)),
@@ -299,24 +333,29 @@ AXES |= {
     ),
     "vovnet.VovNet": Axes(
         depth=(
-            _Where(lambda args: not args["model_cfg"]["depthwise"], Depth("model_cfg.block_per_stage")),
-            # timm's depthwise ones take no second block in a stage.
-            _Where(lambda args: args["model_cfg"]["depthwise"], Depth("model_cfg.layer_per_block")),
+            _Where(
+                lambda args: not args["model_cfg"]["depthwise"],
+                _ByFlops((Depth("model_cfg.block_per_stage"),), lambda args: args["model_cfg"]["stage_conv_chs"]),
+            ),
+            # The depthwise ones of timm take no second block in a stage.
+            _Where(lambda args: args["model_cfg"]["depthwise"], Rewrite(Depth(_LAYERS).scale, _vovnet_layers)),
         ),
         width=(
             Width("model_cfg.stem_chs", lambda args: _norm_unit(args["norm_layer"])),
             Width("model_cfg.stage_conv_chs", lambda args: _norm_unit(args["norm_layer"])),
             Width("model_cfg.stage_out_chs", lambda args: _norm_unit(args["norm_layer"])),
         ),
+        multiple=32,
     ),
     "dla.DLA": Axes(
-        depth=(Rewrite(_dla_deeper, lambda args: [2**n for n in args["levels"][2:]]),),
+        depth=(_ByFlops((Rewrite(_dla_deeper, _dla_blocks),), lambda args: args["channels"][2:]),),
         width=(Width("channels.0"), Width("channels.1"), *(Width(f"channels.{i}", _dla_unit) for i in range(2, 6))),
         multiple=32,
     ),
     "densenet.DenseNet": Axes(
         depth=(Depth("block_config"),),
         width=(Rewrite(_densenet_wider, lambda args: [args["growth_rate"] * sum(args["block_config"]) ** _DENSE]),),
+        multiple=32,  # pooling drops a last odd row
     ),
     "dpn.DPN": Axes(depth=(Depth("k_sec"),), width=(Rewrite(_dpn_wider, _dpn_widths),)),
 }
@@ -381,8 +420,10 @@ def _transformer(block: Any) -> bool:
 
 
 def _byob_depths(args: Args) -> list[float]:
-    blocks = [block for stage in args["model_cfg"].blocks for block in _members(stage)]
-    return [sum(block.block_kwargs["transformer_depth"] if _transformer(block) else block.d for block in blocks)]
+    def depth(block: Any) -> int:
+        return block.block_kwargs["transformer_depth"] if _transformer(block) else block.d
+
+    return [sum(map(depth, _members(stage))) for stage in args["model_cfg"].blocks]
 
 
 def _byob_deeper(args: Args, by: Multipliers) -> Args:

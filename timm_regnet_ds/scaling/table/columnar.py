@@ -75,7 +75,7 @@ def _few_heads(heads: str, size: Callable[[Args], int], write: Callable[[Args, i
 
         def cost(number: int) -> float:
             new = nearest_multiple(wanted / number, 8)
-            return abs(math.log(number * new / wanted)) + 0.3 * abs(math.log(new / channels))
+            return abs(math.log(number * new / wanted)) + 0.2 * abs(math.log(new / channels))
 
         number = min(range(1, math.ceil(2 * count * by.width) + 1), key=cost)
         return write(args, number, nearest_multiple(wanted / number, 8))
@@ -128,7 +128,7 @@ class Convolutions:
             stages = [(len(stage), stage[0].out_chs) for stage in net.stages]
             return made(tuple(n for n, _ in stages), (net.stem.out_chs, *(width for _, width in stages)), 16)
         if isinstance(net, ConvStem):
-            return made((), tuple(layer.conv.out_channels for layer in net[:-1]), 16)
+            return made((), tuple(layer.conv.out_channels for layer in [*net][:-1]), 16)
         if isinstance(net, nn.Sequential):
             return made((), (net.conv.out_channels,), 4)
         return None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -73,27 +74,33 @@ def _rdnet_depths(args: Args, by: Multipliers) -> Args:
 
 
 def _edgenext_widths(args: Args, by: Multipliers) -> Args:
-    rule = _in_proportion("dims", 8) if args["downsample_block"] else Width("dims")
+    rule = _in_proportion("dims", 4) if args["downsample_block"] else Width("dims")
     return rule.scale(args, by)
 
 
 def _lowformer_widths(args: Args, by: Multipliers) -> Args:
-    for rule in (*_stages("width_list", 4, 8, 8, 8, 8), Width("head_widths")):
-        args = rule.scale(args, by)
-    return args
+    """Widths that grow as flops see it: where blocks lose their dense convolutions, others have to make up for it."""
+    new, width = args, by.width
+    for _ in range(4):
+        new = args
+        for rule in (*_stages("width_list", 4, 8, 8, 8, 8), Width("head_widths")):
+            new = rule.scale(new, replace(by, width=width))
+        width *= by.width * _lowformer_width(args)[0] / _lowformer_width(new)[0]
+    return args if by.width == 1 else new
 
 
 def _lowformer_width(args: Args) -> list[float]:
     """All stages' width as flops see it: from 256 channels on, a block with attention has no dense convolution."""
     ratio, groups, kernel = args["expand_ratio"], args["expand_groups"], 4 if args.get("small_kernels") else 9
     mlp = 2 * args["attn_mlp_ratio"] if args.get("attn_mlp", True) else 0
-    # About how many blocks there are; downsampling ones are cheaper.
-    early = (1.8, 2.4) if args["depth_list"][0] else (0.4, 0.4)
+    # About how many blocks follow the one that downsamples: no number of them may change a width.
+    blocks = (1.5, 2, 5, 5) if args["depth_list"][0] else (0, 0, 5, 5)
     flops = 0.0
-    for stage, (width, blocks) in enumerate(zip(args["width_list"][1:], (*early, 4, 4), strict=True)):
+    for stage, width in enumerate(args["width_list"][1:]):
         dense = stage < 2 or width < 256
         block = ratio * ((kernel if dense else 1) / groups + 1) + (mlp if stage >= 2 else 0)
-        flops += blocks * block * width**2 / 4**stage
+        downsample = ratio * (9 / groups / 4 + 1 / 2)
+        flops += (downsample + blocks[stage] * block) * width**2 / 4**stage
     return [math.sqrt(flops)]
 
 
@@ -119,7 +126,7 @@ AXES |= {
     "fastvit.FastVit": Axes(
         depth=(Depth("layers"),),
         width=(_in_proportion("embed_dims", 4),),
-        multiple=lambda args: 2 * 2 ** len(args["layers"]),
+        multiple=lambda args: 4 if len(args["layers"]) == 4 else 16,
     ),
     # Every other block has squeeze-and-excitation.
     "repvit.RepVit": Axes(depth=(Depth("depth", multiple=2),), width=(Width("embed_dim"),)),

@@ -49,33 +49,35 @@ def _rexnet_depth(depth_mult: float) -> float:
 
 
 def _rexnet_depths(args: Args, by: Multipliers) -> Args:
-    """The class rounds up every stage: the multiplier that comes nearest, or the base's where that is as near."""
+    """The class rounds up every stage: the multiplier that comes nearest, on the side to which the depth is to go."""
     base = args["depth_mult"]
     choices = [base, *(step / 100 for step in range(1, round(200 * base * by.depth) + 1))]
-    nearest = min(choices, key=lambda mult: abs(_rexnet_depth(mult) - by.depth * _rexnet_depth(base)))
-    return {**args, "depth_mult": nearest}
-
-
-def _hrnet_widths(args: Args, by: Multipliers) -> Args:
-    """The branches' channels, which are a first number, its double and so on; the first stage's stay, as in the family."""
-    first = args["model_cfg"]["stage2"]["num_channels"][0]
-    new = first if by.width == 1 else nearest_multiple(first * by.width, 2)
-    for stage in _HRNET_STAGES:
-        args = change_at(args, f"model_cfg.{stage}.num_channels.*", lambda width: width * new // first)
-    return args
+    wanted = by.depth * _rexnet_depth(base)
+    same_side = [mult for mult in choices if (mult - base) * (by.depth - 1) >= 0]
+    return {**args, "depth_mult": min(same_side, key=lambda mult: abs(_rexnet_depth(mult) - wanted))}
 
 
 _HRNET_STAGES = ("stage2", "stage3", "stage4")
 
 
-def _hrnet_width(args: Args) -> list[float]:
-    """All stages' width as flops see it: the stem and the head, which the class has in its code, do not grow."""
+def _hrnet_flops(args: Args) -> tuple[float, float]:
+    """About those that do not grow, of the stem, the first stage and the head, and those of the branches."""
     cfg = args["model_cfg"]
-    # Each branch of a module has about three blocks of two convolutions.
-    flops = 365_000 + 3 * 17 * cfg["stage1"]["num_channels"][0] ** 2
-    for stage in (cfg[name] for name in _HRNET_STAGES):
-        flops += stage["num_modules"] * sum(3 * 18 * width**2 / 4**i for i, width in enumerate(stage["num_channels"]))
-    return [math.sqrt(flops)]
+    fixed = 365_000 + 3 * 17 * cfg["stage1"]["num_channels"][0] ** 2
+    # Three blocks of two convolutions to a branch.
+    modules = ((cfg[name]["num_modules"], cfg[name]["num_channels"]) for name in _HRNET_STAGES)
+    return fixed, sum(times * 3 * 18 * width**2 / 4**i for times, widths in modules for i, width in enumerate(widths))
+
+
+def _hrnet_widths(args: Args, by: Multipliers) -> Args:
+    """The branches' channels: a first number, its double, and so on. They make up for what the family keeps fixed."""
+    fixed, grows = _hrnet_flops(args)
+    width = math.sqrt(max(0.1, (by.width**2 * (fixed + grows) - fixed) / grows))
+    first = args["model_cfg"]["stage2"]["num_channels"][0]
+    new = first if by.width == 1 else nearest_multiple(first * width, 2)
+    for name in _HRNET_STAGES:
+        args = change_at(args, f"model_cfg.{name}.num_channels.*", lambda channels: channels * new // first)
+    return args
 
 
 AXES |= {
@@ -87,6 +89,8 @@ AXES |= {
     ),
     # Branches are upsampled to each other's sizes.
     "hrnet.HighResolutionNet": Axes(
-        depth=(Depth("model_cfg.*.num_blocks"),), width=(Rewrite(_hrnet_widths, _hrnet_width),), multiple=32
+        depth=(Depth("model_cfg.*.num_blocks"),),
+        width=(Rewrite(_hrnet_widths, lambda args: [math.sqrt(sum(_hrnet_flops(args)))]),),
+        multiple=32,
     ),
 }

@@ -18,7 +18,7 @@ Finish = Callable[[Args, Args, float], Args]
 
 
 def _windows(path: str) -> Finish:
-    """Windows that grow with the image fit its maps as they did: no padding."""
+    """Windows grow with the image, as in the families' own variants: they fit its maps as they did, without padding."""
 
     def finish(base: Args, scaled: Args, ratio: float) -> Args:
         return change_at(scaled, path, lambda sizes: map_leaves(sizes, lambda size: size and round(size * ratio)))
@@ -31,22 +31,26 @@ def _dim_head(args: Args) -> int:
     return size
 
 
+def _unit_of_heads(stage: int) -> Callable[[Args], int]:
+    return lambda args: math.lcm(8, args["num_heads"][stage])
+
+
 def _vit_blocks(base: Args, scaled: Args, ratio: float) -> Args:
-    """Of the deeper last stage the same share is attention, and where blocks have each their mlp ratio, so still."""
-    share = base["num_vit"] / base["depths"][-1]
+    """The same share of the last stage is attention; mlp ratios that are said block by block follow the depths."""
+    depth, vit = scaled["depths"][-1], base["num_vit"]
     mlp_ratios = scaled["mlp_ratios"]
     if isinstance(mlp_ratios, tuple):
         mlp_ratios = tuple(map(_spread, mlp_ratios, scaled["depths"]))
-    return scaled | {"num_vit": max(1, round(share * scaled["depths"][-1])), "mlp_ratios": mlp_ratios}
+    return scaled | {"num_vit": max(min(1, vit), round(vit * depth / base["depths"][-1])), "mlp_ratios": mlp_ratios}
 
 
-def _spread(items: Any, count: int) -> Any:
-    """As many of a sequence's items as ``count``, evenly; what is no sequence stays."""
-    return tuple(items[i * len(items) // count] for i in range(count)) if isinstance(items, tuple) else items
+def _spread(ratios: Any, count: int) -> Any:
+    """As many as ``count``, evenly, where there is one a block."""
+    return tuple(ratios[i * len(ratios) // count] for i in range(count)) if isinstance(ratios, tuple) else ratios
 
 
 def _beside(number: float) -> Rewrite:
-    """What counts as much as so many blocks, or as a width, and does not scale."""
+    """What does not scale, and counts as so many blocks or as a width: stems, reductions, attention of fixed size."""
     return Rewrite(lambda args, by: args, lambda args: [number])
 
 
@@ -80,13 +84,8 @@ def _nextvit(channels: tuple[int, ...] = _NEXTVIT, **args: Any) -> NextViT:
 
 
 def _nextvit_wider(args: Args, by: Multipliers) -> Args:
-    if by.width == 1:
-        return args
-    return args | Width("channels", lambda args: args["head_dim"]).scale({**args, "channels": _nextvit_channels(args)}, by)
-
-
-def _nextvit_channels(args: Args) -> list[float]:
-    return list(args.get("channels", _NEXTVIT))
+    channels = {"channels": args.get("channels", _NEXTVIT)}
+    return args if by.width == 1 else args | Width("channels", 32).scale(channels, by)
 
 
 def _by_first_width(base: Args, scaled: Args, ratio: float) -> Args:
@@ -101,6 +100,15 @@ def _by_first_width(base: Args, scaled: Args, ratio: float) -> Args:
     return scaled | {"model_cfg": replace(scaled["model_cfg"], **dict(zip(names, wider, strict=True)))}
 
 
+# Blocks come in pairs, of which the second shifts its windows.
+_SWIN = Axes(
+    depth=(Depth("depths", multiple=2),),
+    width=(Heads("num_heads", "embed_dim"),),
+    multiple=32,
+    finish=_windows("window_size"),
+)
+
+# Heads are not in proportion to widths in all of the family.
 _LEVIT = Axes(depth=(Depth("depth"), _beside(6)), width=(Width("embed_dim", 16), Width("num_heads", 1)), multiple=16)
 
 # Stages of convolutions, then stages of attention with heads of one size.
@@ -115,24 +123,12 @@ _EFFICIENTVIT = Axes(
 )
 
 AXES |= {
-    "swin_transformer.SwinTransformer": Axes(
-        depth=(Depth("depths", multiple=2),),
-        width=(Heads("num_heads", "embed_dim"),),
-        multiple=32,
-        finish=_windows("window_size"),
-    ),
-    "swin_transformer_v2.SwinTransformerV2": Axes(
-        depth=(Depth("depths", multiple=2),),
-        width=(Heads("num_heads", "embed_dim"),),
-        multiple=32,
-        finish=_windows("window_size"),
-    ),
-    "swin_transformer_v2_cr.SwinTransformerV2Cr": Axes(
-        depth=(Depth("depths", multiple=2),), width=(Heads("num_heads", "embed_dim"),), multiple=32
-    ),
+    "swin_transformer.SwinTransformer": _SWIN,
+    "swin_transformer_v2.SwinTransformerV2": _SWIN,
+    # Its windows are a share of the image by themselves.
+    "swin_transformer_v2_cr.SwinTransformerV2Cr": replace(_SWIN, finish=None),
     "nest.Nest": Axes(depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dims"),), multiple=16),
     "twins.Twins": Axes(
-        # Windows and global attention alternate, where there are windows.
         depth=(Depth("depths"),),
         width=(Heads("num_heads", "embed_dims"),),
         multiple=32,
@@ -145,8 +141,8 @@ AXES |= {
         depth=(Depth("model_cfg.depths"),), width=(Heads("model_cfg.num_heads", "model_cfg.embed_dim"),), multiple=32
     ),
     "coat.CoaT": Axes(
-        # All sizes of the family have the same number of heads.
         depth=(Depth("serial_depths"), Depth("parallel_depth")),
+        # All sizes of the family have the same number of heads.
         width=(Width("embed_dims", lambda args: args["num_heads"]),),
         multiple=32,
     ),
@@ -157,9 +153,7 @@ AXES |= {
         multiple=lambda args: 32 if args["window_size"] == 7 else 64,
         finish=_windows("window_size"),
     ),
-    "gcvit.GlobalContextVit": Axes(
-        depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dim"),), multiple=32
-    ),
+    "gcvit.GlobalContextVit": Axes(depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dim"),), multiple=32),
     "focalnet.FocalNet": Axes(depth=(Depth("depths"),), width=(Width("embed_dim"),), multiple=32),
     "levit.Levit": _LEVIT,
     "levit.LevitDistilled": _LEVIT,
@@ -180,9 +174,9 @@ AXES |= {
     "efficientvit_mit.EfficientVit": _EFFICIENTVIT,
     "efficientvit_mit.EfficientVitLarge": replace(_EFFICIENTVIT, depth=(Depth("depths"), _beside(9))),
     "efficientvit_msra.EfficientVitMsra": Axes(
-        # Heads come one after the other: all sizes of the family have 2 to 4.
         depth=(Depth("depth"), _beside(6)),
-        width=tuple(Width(f"embed_dim.{i}", lambda args, i=i: math.lcm(8, args["num_heads"][i])) for i in range(3)),
+        # Heads come one after the other: all sizes of the family have 2 to 4.
+        width=tuple(Width(f"embed_dim.{stage}", _unit_of_heads(stage)) for stage in range(3)),
         multiple=32,
         finish=_windows("window_size"),
     ),
@@ -205,7 +199,7 @@ AXES |= {
     "nextvit.NextViT": Axes(
         # Of the third stage every fifth block is attention.
         depth=(*(Depth(f"depths.{i}") for i in (0, 1, 3)), Depth("depths.2", multiple=5)),
-        width=(Width("stem_chs"), Rewrite(_nextvit_wider, _nextvit_channels)),
+        width=(Width("stem_chs"), Rewrite(_nextvit_wider, lambda args: list(args.get("channels", _NEXTVIT)))),
         multiple=32,
         builder=_nextvit,
     ),

@@ -15,6 +15,7 @@ from timm_regnet_ds.models._build import NOT_MODEL_ARGS, register
 
 from .axes import Axes
 from .base import Base, base_of
+from .capture import unintercepted
 from .making import Changes, changes_of, make
 from .profile import Profile, profile
 from .search import Found, find_factor
@@ -28,8 +29,8 @@ __all__ = ["ScaledModel", "scale"]
 # Elements of parameters or activations: half a terabyte of float32, more than any machine's memory holds at once.
 LARGEST = 2**37
 
-# A target that is missed by more has been missed, whatever the tolerance.
-OUT_OF_REACH = 0.5
+# A target beyond all that a model reaches, by more than this share, is an error without a tolerance too.
+OUT_OF_REACH = 0.05
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class ScaledModel:
         """The class of the base and of the scaled model."""
         return self._base.build.model_cls
 
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """timm's config of images and classifier; it names no weights."""
+        return (self._base.cfg or {}) | self._changes.cfg
+
     def create_base(self, **kwargs: Any) -> nn.Module:
         """Build the base."""
         return make(self._base, Changes(), **kwargs)
@@ -127,7 +133,7 @@ class ScaledModel:
             raise ValueError(f"timm already has a model {name!r}")
         if self._base.cfg is None:
             raise ValueError(f"{self.base} is no model of timm: register it with timm before it is scaled")
-        cfg = self._base.cfg | self._changes.cfg | {"architecture": name}
+        cfg = self.pretrained_cfg | {"architecture": name}
         doc = f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}."
         register(__name__, lambda _, pretrained, **kwargs: self.create(pretrained, **kwargs), {name: cfg}, {name: doc})
 
@@ -259,8 +265,11 @@ class _Scaler:
         start = Found(1.0, getattr(self.profile.complexity, target.measure))
         best, below, above = find_factor(target, start, exponent, value_at)
         off = abs(best.value / target.value - 1)
-        sides = " and ".join(f"{side.value:,} (factor {side.factor:g})" for side in (below, above) if side)
-        if off > (OUT_OF_REACH if tolerance is None else tolerance):
+        if (below is None or above is None) and off > OUT_OF_REACH:
+            limit = f"no less than {best.value:,}" if below is None else f"no more than {best.value:,}"
+            raise ValueError(f"{self.base.name} by {self.strategy.name} reaches {limit} {target.measure}, not {target}")
+        if tolerance is not None and off > tolerance:
+            sides = " and ".join(f"{side.value:,} (factor {side.factor:g})" for side in (below, above) if side)
             raise ValueError(
                 f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.1%}; reachable: {sides}"
             )
@@ -308,4 +317,5 @@ def _exponent(strategy: Strategy, measure: str) -> float:
 def _measured(
     label: str, base: Base, changes: Changes, input_size: tuple[int, int, int]
 ) -> tuple[nn.Module, Complexity]:
-    return measure_made(label, partial(make, base, changes), input_size)
+    with unintercepted():
+        return measure_made(label, partial(make, base, changes), input_size)
