@@ -323,7 +323,9 @@ def test_saved_models_rebuild_without_a_search(tmp_path, monkeypatch):
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architecture"] == "scaled"
     assert config["model_args"]["base"] == "convnext_atto"
-    assert config["model_args"]["resolved"] == pytest.approx(trd.scale("convnext_atto", to="300mf", strategy="dwr").factor)
+    assert config["model_args"]["resolved"] == pytest.approx(
+        trd.scale("convnext_atto", to="300mf", strategy="dwr").factor
+    )
     monkeypatch.setattr("timm_regnet_ds.scaling.scaler.find_factor", None)
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
@@ -369,7 +371,9 @@ def test_a_row_can_be_added_at_run_time():
     @timm.models.register_model
     def other_resnet(pretrained=False, **kwargs):
         block = timm.models.resnet.BasicBlock
-        return timm.models.build_model_with_cfg(Other, "other_resnet", pretrained, block=block, layers=[1, 1, 1, 1], **kwargs)
+        return timm.models.build_model_with_cfg(
+            Other, "other_resnet", pretrained, block=block, layers=[1, 1, 1, 1], **kwargs
+        )
 
     AXES[Other] = Axes(depth=(Depth("layers"),), width=(Width("channels", 32),))
     try:

@@ -38,7 +38,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="timm-regnet-ds", description="RegNet, RegNetZ and ReXNet for timm, and any timm model scaled.")
+    parser = _Parser(
+        prog="timm-regnet-ds", description="RegNet, RegNetZ and ReXNet for timm, and any timm model scaled."
+    )
     parser.add_argument("--version", action="version", version=f"timm-regnet-ds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

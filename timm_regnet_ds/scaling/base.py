@@ -1,7 +1,7 @@
 """What is to be scaled: a name or a module, and what timm would build it from."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from timm.models import is_model, list_models
@@ -111,8 +111,7 @@ def _without_weights(build: Build) -> dict[str, Any]:
         pretrained_cfg=options.get("pretrained_cfg"),
         pretrained_cfg_overlay=options.get("pretrained_cfg_overlay"),
     )
-    values = asdict(cfg) if is_dataclass(cfg) else dict(cfg)
-    return {key: value for key, value in values.items() if key not in _OF_WEIGHTS and value is not None}
+    return {key: value for key, value in asdict(cfg).items() if key not in _OF_WEIGHTS and value is not None}
 
 
 def _created_with(model: Any) -> dict[str, Any]:
@@ -123,5 +122,3 @@ def _created_with(model: Any) -> dict[str, Any]:
     if hasattr(model, "in_chans"):
         args["in_chans"] = model.in_chans
     return args
-
-

@@ -1,11 +1,13 @@
 """What scales of every architecture of timm, found out by scaling them all: ``timm-regnet-ds scale --all``."""
 
 import csv
+import io
 import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ import torch
 from timm.models import list_models, model_entrypoint
 from torch import nn
 
-from .scaler import ScaledModel, scale
+from timm_regnet_ds.complexity import measure_made
+
+from .capture import unintercepted
+from .scaler import scale
 
 __all__ = ["COLUMNS", "FACTORS", "architectures", "row", "write"]
 
@@ -36,53 +41,63 @@ def row(name: str) -> dict[str, Any]:
     the width of groups grows with the width, and empty where there are none. ``x2`` is flops reached by dWr at
     factor 2 over the base's, ``to_2x`` those with twice the base's as the target.
     """
+    found: dict[str, Any] = {"architecture": name, "d": 0, "w": 0, "r": 0}
     reasons: list[str] = []
-    found: dict[str, Any] = {"architecture": name}
-
-    def attempt(what: Callable[[], Any]) -> Any:
-        try:
-            return what()
-        except (ValueError, RuntimeError) as error:
-            reasons.append(str(error).removeprefix(f"{name} "))
-            return None
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        side = attempt(lambda: scale(name, 4.0, strategy="r"))
-        found["r"] = int(bool(side) and attempt(lambda: _grows(side)) is True)
-        if side is None:
-            return found | {"reason": _joined(reasons)}
-        found["class"] = side.model_cls.__name__
-        found["flops"] = side.base_complexity.flops
-        for axis in "dw":
-            single = attempt(lambda axis=axis: scale(name, 4.0, strategy=axis))
-            found[axis] = int(bool(single) and attempt(lambda single=single: _grows(single)) is True)
-            if axis == "w" and single is not None:
-                found["g"] = attempt(lambda single=single: _groups_grow(single))
-        if found["d"] and found["w"]:
-            for column, factor in zip(_RATIOS, FACTORS, strict=True):
-                found[column] = attempt(lambda factor=factor: round(scale(name, factor).growth.flops, 4))
-            twice = attempt(lambda: scale(name, flops=2 * found["flops"]).growth.flops)
-            found["to_2x"] = None if twice is None else round(twice, 4)
-    return found | {"reason": _joined(reasons)}
+        for column, measure in _MEASURES:
+            if column in (*_RATIOS, "to_2x") and not (found["d"] and found["w"]):
+                continue
+            try:
+                found[column] = measure(name, found)
+            except (ValueError, RuntimeError) as error:
+                reasons.append(str(error).removeprefix(f"{name} "))
+    return found | {"reason": "; ".join(dict.fromkeys(reasons))}
 
 
-def _grows(model: ScaledModel) -> bool:
-    return model.growth.flops > 1.2
+def _class(name: str, _: dict[str, Any]) -> str:
+    return str(scale(name, 1.0, strategy="r").model_cls.__name__)
 
 
-def _groups_grow(model: ScaledModel) -> int | None:
-    before, after = _group_widths(model.create_base()), _group_widths(model.create())
+def _flops(name: str, _: dict[str, Any]) -> int:
+    return scale(name, 1.0, strategy="r").base_complexity.flops
+
+
+def _axis(strategy: str, name: str, _: dict[str, Any]) -> int:
+    return int(scale(name, 4.0, strategy=strategy).growth.flops > 1.2)
+
+
+def _groups(name: str, found: dict[str, Any]) -> int | None:
+    if not found["w"]:
+        return None
+    model = scale(name, 4.0, strategy="w")
+    before, after = _group_widths(model.create_base), _group_widths(model.create)
     return int(sum(after) / len(after) > sum(before) / len(before)) if before and after else None
 
 
-def _group_widths(model: nn.Module) -> list[int]:
+def _group_widths(make: Callable[[], nn.Module]) -> list[int]:
+    with unintercepted():
+        model, _ = measure_made("model", make)
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return [conv.in_channels // conv.groups for conv in convs if 1 < conv.groups < conv.in_channels]
 
 
-def _joined(reasons: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(reasons))
+def _ratio(factor: float, name: str, _: dict[str, Any]) -> float:
+    return round(scale(name, factor).growth.flops, 4)
+
+
+def _twice(name: str, found: dict[str, Any]) -> float:
+    return round(scale(name, flops=2 * found["flops"]).growth.flops, 4)
+
+
+_MEASURES: tuple[tuple[str, Callable[[str, dict[str, Any]], Any]], ...] = (
+    ("class", _class),
+    ("flops", _flops),
+    *((axis, partial(_axis, axis)) for axis in "dwr"),
+    ("g", _groups),
+    *((column, partial(_ratio, factor)) for column, factor in zip(_RATIOS, FACTORS, strict=True)),
+    ("to_2x", _twice),
+)
 
 
 def write(folder: str | os.PathLike[str], names: Iterable[str] | None = None) -> None:
@@ -121,7 +136,9 @@ def _finished(part: Path) -> Iterator[dict[str, Any]]:
 
 
 def _in_processes(names: list[str]) -> Iterator[dict[str, Any]]:
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        os.cpu_count(), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
         for future in as_completed([pool.submit(row, name) for name in names]):
             yield future.result()
 
@@ -133,8 +150,6 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _csv_text(rows: list[dict[str, Any]]) -> str:
-    import io
-
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
@@ -171,7 +186,12 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         classes.setdefault(found.get("class", "?"), []).append(found)
     for name, members in sorted(classes.items()):
         ratios = " | ".join(f"×{factor:g}" for factor in FACTORS)
-        lines += [f"## {name}", "", f"| architecture | d | w | g | r | {ratios} | to 2× | |", "|:--|" + ":-:|" * 4 + "--:|" * 5 + ":--|"]
+        lines += [
+            f"## {name}",
+            "",
+            f"| architecture | d | w | g | r | {ratios} | to 2× | |",
+            "|:--|" + ":-:|" * 4 + "--:|" * 5 + ":--|",
+        ]
         lines += [_markdown_row(found) for found in members]
         lines.append("")
     return "\n".join(lines)

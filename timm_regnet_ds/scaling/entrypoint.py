@@ -28,7 +28,9 @@ def _scaled(variant: str, pretrained: bool, base: str = "", resolved: float | No
     how = {name: kwargs.pop(name) for name in HOW if kwargs.get(name) is not None}
     if not base:
         if how:
-            raise ValueError("scaled needs base=, the name of a model: create_model('scaled', base='resnet50', to='8gf')")
+            raise ValueError(
+                "scaled needs base=, the name of a model: create_model('scaled', base='resnet50', to='8gf')"
+            )
         base, how = "regnetz_500mf", {"factor": 8.1}
     if resolved is not None:
         how = {name: value for name, value in how.items() if name not in SEARCH} | {"factor": resolved}

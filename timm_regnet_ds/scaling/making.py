@@ -1,7 +1,7 @@
 """Building what a base is made from, changed: through timm, or a class of one's own directly."""
 
-from copy import deepcopy
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
@@ -61,7 +61,11 @@ def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) 
 
     def changed(build: Build) -> nn.Module:
         # What a family lays over its own config is in `cfg` already.
-        options = {**build.options, "pretrained_cfg": cfg, "pretrained_cfg_overlay": kwargs.get("pretrained_cfg_overlay")}
+        options = {
+            **build.options,
+            "pretrained_cfg": cfg,
+            "pretrained_cfg_overlay": kwargs.get("pretrained_cfg_overlay"),
+        }
         model_cls = base.axes.builder or build.model_cls
         return replace(build, model_cls=model_cls, args={**build.args, **settled}, options=options).run()
 

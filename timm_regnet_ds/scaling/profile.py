@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -50,7 +51,13 @@ def _grows_linearly(model: nn.Module, path: str, kind: str) -> bool:
     if kind in ("attention", "matmul"):
         return True
     module = model.get_submodule(path)
-    ends = {getattr(model, "in_chans", 3), getattr(model, "num_classes", 0)}
-    if isinstance(module, nn.Conv2d):
-        return module.groups == module.in_channels or bool({module.in_channels, module.out_channels} & ends)
-    return isinstance(module, nn.Linear) and module.out_features in ends
+    if path in _classifiers(model):
+        return True
+    return isinstance(module, nn.Conv2d) and (
+        module.groups == module.in_channels or module.in_channels == getattr(model, "in_chans", 3)
+    )
+
+
+def _classifiers(model: Any) -> tuple[str, ...]:
+    names = (getattr(model, "pretrained_cfg", None) or {}).get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -52,7 +52,9 @@ def _axis_line(model: ScaledModel, name: str) -> str:
 
 def _resolution_line(model: ScaledModel) -> str:
     before, after = ("×".join(map(str, c.input_size[1:])) for c in (model.base_complexity, model.complexity))
-    return f"{'resolution':12}{before:>12}{after:>12}{model.reached.resolution:9.3g}×{model.multipliers.resolution:10.3g}×"
+    return (
+        f"{'resolution':12}{before:>12}{after:>12}{model.reached.resolution:9.3g}×{model.multipliers.resolution:10.3g}×"
+    )
 
 
 def _part_lines(model: ScaledModel) -> list[str]:

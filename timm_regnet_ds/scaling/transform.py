@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from statistics import fmean
 
 from .axes import Axes
 from .profile import Profile
@@ -40,7 +43,9 @@ def rewrite(axes: Axes, args: Args, input_size: tuple[int, int, int], multiplier
     if axes.finish is not None:
         new = axes.finish(args, new, ratio)
     depths = _grown(axes.depth, args, new)
-    reached = Multipliers(_sum_ratio(depths), _width_ratio(_grown(axes.width, args, new), depths), multipliers.group_width, ratio)
+    reached = Multipliers(
+        _sum_ratio(depths), _width_ratio(_grown(axes.width, args, new), depths), multipliers.group_width, ratio
+    )
     return Scaled(new, size, reached, _area_ratio(input_size, size))
 
 
@@ -57,8 +62,10 @@ _REDUCTIONS = (4, 8, 16, 16, 32)
 
 
 def _area_ratio(before: tuple[int, int, int], after: tuple[int, int, int]) -> float:
-    ratios = [math.prod(-(-b // by) / -(-a // by) for a, b in zip(before[1:], after[1:], strict=True)) for by in _REDUCTIONS]
-    return sum(ratios) / len(ratios)
+    def area(size: tuple[int, int, int], reduction: int) -> int:
+        return math.prod(-(-side // reduction) for side in size[1:])
+
+    return fmean(area(after, reduction) / area(before, reduction) for reduction in _REDUCTIONS)
 
 
 def _grown(rules: Sequence[Rule], before: Args, after: Args) -> list[tuple[float, float]]:
@@ -96,7 +103,7 @@ def balance(
     """
     ideal = strategy.multipliers(factor)
 
-    def scaled(depth: float, width: float, resolution: float) -> Scaled:
+    def scaled(depth: float, resolution: float, width: float = 1.0) -> Scaled:
         return rewrite(axes, args, input_size, Multipliers(depth, width, width, resolution))
 
     def cost(found: Scaled) -> float:
@@ -107,17 +114,17 @@ def balance(
         )
         return round(off + _SHAPE * shape, 9)  # the same on every machine
 
-    depths = _choices(ideal.depth if axes.depth else 1.0, lambda by: scaled(by, 1.0, 1.0))
-    sides = _choices(ideal.resolution, lambda by: scaled(1.0, 1.0, by))
+    depths = _choices(ideal.depth, lambda by: scaled(by, 1.0)) if axes.depth else [1.0]
+    sides = _choices(ideal.resolution, lambda by: scaled(1.0, by))
     found = []
-    for depth in depths:
-        for side in sides:
-            if ideal.width == 1 or not axes.width:
-                found.append(scaled(depth, 1.0, side))
-                continue
-            unwidened = scaled(depth, 1.0, side)
-            width = base.width_for(factor, unwidened.reached.depth * unwidened.area)
-            found += [scaled(depth, by, side) for by in _choices(width, lambda by: scaled(depth, by, side))]
+    for depth, side in product(depths, sides):
+        unwidened = scaled(depth, side)
+        if ideal.width == 1 or not axes.width:
+            found.append(unwidened)
+            continue
+        width = base.width_for(factor, unwidened.reached.depth * unwidened.area)
+        widen = partial(scaled, depth, side)
+        found += map(widen, _choices(width, widen))
     return min(found, key=cost)
 
 

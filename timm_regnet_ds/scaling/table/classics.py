@@ -32,11 +32,11 @@ class _Where:
 
 
 @dataclass(frozen=True)
-class _ByFlops:
-    """Numbers of blocks of stages, which count as flops do: their widths do not double where resolution halves."""
+class _Counted:
+    """Rules whose growth other numbers tell better than all that they scale."""
 
     rules: tuple[Rule, ...]
-    widths: Callable[[Args], list[int]]
+    grown: Callable[[Args], list[float]]
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         for rule in self.rules:
@@ -44,8 +44,7 @@ class _ByFlops:
         return args
 
     def numbers(self, args: Args) -> list[float]:
-        blocks, widths = [n for rule in self.rules for n in rule.numbers(args)], self.widths(args)
-        return [n * (width / widths[0] / 2**i) ** 2 for i, (n, width) in enumerate(zip(blocks, widths, strict=True))]
+        return self.grown(args)
 
 
 def _factor(name: str, channels: int) -> Rewrite:
@@ -78,7 +77,7 @@ def _norm_unit(norm: Any) -> int:
 
 
 def _resnet_unit(args: Args) -> int:
-    splits = (args["block_args"] or {}).get("radix", 1)
+    splits = (args["block_args"] or {}).get("radix", 1) * args["block_reduce_first"]
     grouped = _fits(splits, args["base_width"] / 64) if args["cardinality"] * splits > 1 else 1
     return math.lcm(_norm_unit(args["norm_layer"]), grouped)
 
@@ -171,11 +170,13 @@ AXES["senet.SENet"] = Axes(
 # Networks that say an image's way block by block.
 
 
+def _vgg_runs(args: Args) -> list[tuple[Any, int]]:
+    return [(width, len(list(run))) for width, run in itertools.groupby(args["model_cfg"])]
+
+
 def _vgg_deeper(args: Args, by: Multipliers) -> Args:
-    runs = [(width, len(list(run))) for width, run in itertools.groupby(args["model_cfg"])]
-    counts = [count if width == "M" else round_depth(count * by.depth) for width, count in runs]
-    layers = [width for (width, _), count in zip(runs, counts, strict=True) for _ in range(count)]
-    return {**args, "model_cfg": type(args["model_cfg"])(layers)}
+    layers = [[w] * (1 if w == "M" else round_depth(count * by.depth)) for w, count in _vgg_runs(args)]
+    return {**args, "model_cfg": type(args["model_cfg"])(itertools.chain(*layers))}
 
 
 def _xception_deeper(args: Args, by: Multipliers) -> Args:
@@ -215,22 +216,37 @@ def _selecsls_stem(base: Args, new: Args, _: float) -> Args:
 
 AXES |= {
     "vgg.VGG": Axes(
-        depth=(Rewrite(_vgg_deeper, lambda args: [sum(layer != "M" for layer in args["model_cfg"])]),),
-        width=(Width("model_cfg"), _factor("mlp_ratio", 4096)),
+        depth=(Rewrite(_vgg_deeper, lambda args: [count for width, count in _vgg_runs(args) if width != "M"]),),
+        width=(
+            _Counted(
+                (Width("model_cfg"), _factor("mlp_ratio", 4096)),
+                lambda args: [width for width, _ in _vgg_runs(args) if width != "M"],
+            ),
+        ),
         multiple=32,  # pooling drops a last odd row
     ),
     "xception_aligned.XceptionAligned": Axes(
         depth=(Rewrite(_xception_deeper, lambda args: [len(args["block_cfg"])]),),
-        width=(Width("block_cfg.*.in_chs"), Width("block_cfg.*.out_chs")),
+        width=(
+            _Counted(
+                (Width("block_cfg.*.in_chs"), Width("block_cfg.*.out_chs")),
+                lambda args: [block["in_chs"] for block, _ in itertools.groupby(args["block_cfg"])],
+            ),
+        ),
         finish=_xception_stem,
     ),
     "selecsls.SelecSls": Axes(
         depth=(Rewrite(_selecsls_deeper, lambda args: [len(args["model_cfg"]["features"])]),),
         width=(
-            *(Width(f"model_cfg.features.*.{i}") for i in range(4)),
-            *(Width(f"model_cfg.head.*.{i}") for i in range(2)),
-            Width("model_cfg.num_features"),
-            Width("model_cfg.feature_info.*.num_chs"),
+            _Counted(
+                (
+                    *(Width(f"model_cfg.features.*.{i}") for i in range(4)),
+                    *(Width(f"model_cfg.head.*.{i}") for i in range(2)),
+                    Width("model_cfg.num_features"),
+                    Width("model_cfg.feature_info.*.num_chs"),
+                ),
+                lambda args: [info["num_chs"] for info in args["model_cfg"]["feature_info"][1:]],
+            ),
         ),
         finish=_selecsls_stem,
     ),
@@ -255,19 +271,31 @@ def _csp_depthwise(base: Args, new: Args, _: float) -> Args:
     return change_at(new, "model_cfg.stages", lambda stages: replace(stages, out_chs=out_chs, groups=groups))
 
 
-def _hgnet_widths(args: Args) -> list[int]:
-    return [args["model_cfg"][f"stage{stage}"][1] for stage in range(1, 5)]
+# Of blocks whose widths grow by a quarter of the first where resolution halves.
+_SLOWER = (1.0, 0.39, 0.14, 0.05)
 
 
-_LAYERS = "model_cfg.layer_per_block"
+def _vovnet_blocks(args: Args) -> list[float]:
+    return [n * weight for n, weight in zip(args["model_cfg"]["block_per_stage"], _SLOWER, strict=True)]
 
 
 def _vovnet_layers(args: Args) -> list[float]:
     return [args["model_cfg"]["layer_per_block"] + 1]  # and the one that gathers them
 
 
+def _hgnet_blocks(args: Args) -> list[float]:
+    cfg = args["model_cfg"]
+    weights = _SLOWER if cfg["stem_type"] == "v1" else (1, 1, 1, 1)
+    return [cfg[f"stage{i}"][3] * weight for i, weight in enumerate(weights, 1)]
+
+
 def _dla_blocks(args: Args) -> list[float]:
     return [2**n for n in args["levels"][2:]]
+
+
+def _dla_weighed(args: Args) -> list[float]:
+    first, *others = _dla_blocks(args)
+    return [4 * first if args["channels"][2] == args["channels"][3] else first, *others]
 
 
 def _dla_deeper(args: Args, by: Multipliers) -> Args:
@@ -325,7 +353,7 @@ AXES |= {
         finish=_csp_depthwise,
     ),
     "hgnet.HighPerfGpuNet": Axes(
-        depth=(_ByFlops(tuple(Depth(f"model_cfg.stage{stage}.3") for stage in range(1, 5)), _hgnet_widths),),
+        depth=(_Counted(tuple(Depth(f"model_cfg.stage{i}.3") for i in range(1, 5)), _hgnet_blocks),),
         width=(
             Width("model_cfg.stem_chs"),
             *(Width(f"model_cfg.stage{stage}.{i}") for stage in range(1, 5) for i in range(3)),
@@ -335,10 +363,13 @@ AXES |= {
         depth=(
             _Where(
                 lambda args: not args["model_cfg"]["depthwise"],
-                _ByFlops((Depth("model_cfg.block_per_stage"),), lambda args: args["model_cfg"]["stage_conv_chs"]),
+                _Counted((Depth("model_cfg.block_per_stage"),), _vovnet_blocks),
             ),
             # The depthwise ones of timm take no second block in a stage.
-            _Where(lambda args: args["model_cfg"]["depthwise"], Rewrite(Depth(_LAYERS).scale, _vovnet_layers)),
+            _Where(
+                lambda args: args["model_cfg"]["depthwise"],
+                _Counted((Depth("model_cfg.layer_per_block"),), _vovnet_layers),
+            ),
         ),
         width=(
             Width("model_cfg.stem_chs", lambda args: _norm_unit(args["norm_layer"])),
@@ -348,7 +379,7 @@ AXES |= {
         multiple=32,
     ),
     "dla.DLA": Axes(
-        depth=(_ByFlops((Rewrite(_dla_deeper, _dla_blocks),), lambda args: args["channels"][2:]),),
+        depth=(Rewrite(_dla_deeper, _dla_weighed),),
         width=(Width("channels.0"), Width("channels.1"), *(Width(f"channels.{i}", _dla_unit) for i in range(2, 6))),
         multiple=32,
     ),
@@ -428,6 +459,9 @@ def _byob_depths(args: Args) -> list[float]:
 
 def _byob_deeper(args: Args, by: Multipliers) -> Args:
     def deeper(stage: Any) -> Any:
+        # RepVGG and MobileOne have a single wide layer at the end.
+        if stage is args["model_cfg"].blocks[-1] and _members(stage)[0].type in ("rep", "one"):
+            return stage
         if not is_dataclass(stage):
             return type(stage)(map(deeper, stage)) if any(map(_transformer, stage)) else _byob_repeated(stage, by)
         path = "block_kwargs.transformer_depth" if _transformer(stage) else "d"

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from statistics import geometric_mean
 from typing import Any
 
 from timm.layers import HybridEmbed, StdConv2dSame
+from timm.models import FeatureListNet, create_model
 from timm.models.resnetv2 import ResNetV2, create_resnetv2_stem
 from timm.models.vision_transformer_hybrid import ConvStem
 from timm.models.vitamin import MbConvStages, VitCfg
@@ -105,6 +107,7 @@ class Convolutions:
         widths: of the stem and of each stage; not of the last one where there is no projection after it.
         stride: of all together.
         proj: whether a projection follows.
+        name: registered name of a ResNet whose feature maps they are.
     """
 
     kind: type[nn.Module]
@@ -112,6 +115,7 @@ class Convolutions:
     widths: tuple[int, ...]
     stride: int
     proj: bool
+    name: str = ""
 
     @classmethod
     def of(cls, args: Args) -> "Convolutions | None":
@@ -119,27 +123,40 @@ class Convolutions:
         embed = args["embed_layer"]
         if isinstance(embed, cls):
             return embed
-        net = embed.keywords.get("backbone") if isinstance(embed, partial) else None
-        made = partial(cls, type(net), proj=embed.keywords.get("proj", True)) if net is not None else None
+        if not isinstance(embed, partial) or "backbone" not in embed.keywords:
+            return None
+        net: Any = embed.keywords["backbone"]
+        made = partial(cls, type(net), proj=embed.keywords.get("proj", True))
         if isinstance(net, ResNetV2):
             *_, last = infos = net.feature_info
             return made(tuple(len(s.blocks) for s in net.stages), tuple(i["num_chs"] for i in infos), last["reduction"])
+        if isinstance(net, FeatureListNet):
+            stages = [stage for name, stage in net.items() if name.startswith("layer")]
+            widths = (net["conv1"][0].out_channels, *(stage[0].conv1.out_channels for stage in stages))
+            name = net.pretrained_cfg["architecture"]
+            return made(tuple(map(len, stages)), widths, net.feature_info.reduction()[-1], name=name)
         if isinstance(net, MbConvStages):
-            stages = [(len(stage), stage[0].out_chs) for stage in net.stages]
-            return made(tuple(n for n, _ in stages), (net.stem.out_chs, *(width for _, width in stages)), 16)
+            return made(tuple(map(len, net.stages)), (net.stem.out_chs, *(s[0].out_chs for s in net.stages)), 16)
         if isinstance(net, ConvStem):
             return made((), tuple(layer.conv.out_channels for layer in [*net][:-1]), 16)
         if isinstance(net, nn.Sequential):
             return made((), (net.conv.out_channels,), 4)
         return None
 
-    def __call__(self, *, in_chans: int, embed_dim: int, device: Any = None, dtype: Any = None, **kwargs: Any) -> nn.Module:
+    def __call__(
+        self, *, in_chans: int, embed_dim: int, device: Any = None, dtype: Any = None, **kwargs: Any
+    ) -> nn.Module:
         dd = {"device": device, "dtype": dtype}
         stem, *widths = self.widths
         resnet = {"stem_type": "same", "preact": False, "conv_layer": partial(StdConv2dSame, eps=1e-8), **dd}
         net: nn.Module
         if self.kind is ResNetV2:
             net = ResNetV2(self.layers, widths, 0, in_chans, "", stem_chs=stem, **resnet)
+        elif self.kind is FeatureListNet:
+            sizes = {"layers": self.layers, "channels": widths, "stem_width": stem}
+            net = create_model(
+                self.name, features_only=True, out_indices=[len(widths)], in_chans=in_chans, **sizes, **dd
+            )
         elif self.kind is MbConvStages:
             net = MbConvStages(VitCfg((*widths, embed_dim), (*self.layers, 1), stem), in_chans=in_chans, **dd)
         elif self.kind is ConvStem:
@@ -167,8 +184,14 @@ def _wider_convolutions(args: Args, by: Multipliers) -> Args:
     return {**args, "embed_layer": replace(found, widths=tuple(widths))}
 
 
-def _of_convolutions(name: str) -> Callable[[Args], list[float]]:
-    return lambda args: list(getattr(Convolutions.of(args), name, ()))
+def _convolutions_depths(args: Args) -> list[float]:
+    return list(getattr(Convolutions.of(args), "layers", ()))
+
+
+def _convolutions_width(args: Args) -> list[float]:
+    """One number, so that the transformer's weighs as much; a stem alone weighs little."""
+    found = Convolutions.of(args)
+    return [geometric_mean(found.widths)] if found and found.layers else []
 
 
 def _vit_unit(args: Args) -> int:
@@ -210,6 +233,11 @@ def _hieradet(base: Args, new: Args, _: float) -> Args:
     return {**new, "global_att_blocks": tuple(_moved(block, base["stages"], new["stages"]) for block in blocks)}
 
 
+def _hieradet_unit(args: Args) -> int:
+    """The windows of all stages fit."""
+    return args["patch_stride"][0] * math.lcm(*(2**stage * side for stage, side in enumerate(args["window_spec"])))
+
+
 def _crossvit_unit(args: Args) -> int:
     """Each branch sees the image at its own scale, which its patches have to fit."""
     branches = zip(args["img_scale"], args["patch_size"], strict=True)
@@ -241,8 +269,8 @@ def _pools(args: Args) -> tuple[str, ...]:
 
 AXES |= {
     "vision_transformer.VisionTransformer": Axes(
-        depth=(Depth("depth"), Rewrite(_deeper_convolutions, _of_convolutions("layers"))),
-        width=(Heads("num_heads", "embed_dim"), Rewrite(_wider_convolutions, _of_convolutions("widths"))),
+        depth=(Depth("depth"), Rewrite(_deeper_convolutions, _convolutions_depths)),
+        width=(Heads("num_heads", "embed_dim"), Rewrite(_wider_convolutions, _convolutions_width)),
         multiple=_vit_unit,
         finish=_whole_mlp,
     ),
@@ -254,9 +282,7 @@ AXES |= {
     "beit.Beit": VIT,
     "cait.Cait": VIT,
     "xcit.Xcit": VIT,
-    "vision_transformer_relpos.VisionTransformerRelPos": replace(
-        VIT, finish=_along("rel_pos_dim", "embed_dim", 8)
-    ),
+    "vision_transformer_relpos.VisionTransformerRelPos": replace(VIT, finish=_along("rel_pos_dim", "embed_dim", 8)),
     "vision_transformer_sam.VisionTransformerSAM": replace(
         VIT,
         multiple=lambda args: args["patch_size"] * (args["window_size"] if _sam_windows(args) > 1 else 1),
@@ -267,7 +293,8 @@ AXES |= {
         width=(Width("num_heads", multiple=1),),  # embed_dim is a head's size
         multiple=lambda args: args["patch_size"],
         finish=lambda base, new, _: {
-            **new, "local_up_to_layer": round(base["local_up_to_layer"] * new["depth"] / base["depth"])
+            **new,
+            "local_up_to_layer": round(base["local_up_to_layer"] * new["depth"] / base["depth"]),
         },
     ),
     "naflexvit.NaFlexVit": Axes(
@@ -282,9 +309,7 @@ AXES |= {
     "deepseek_vit.DeepseekVitClassifier": DEEPSEEK,
     "gemma4_vit.Gemma4VitEncoder": GEMMA4,
     "gemma4_vit.Gemma4VitClassifier": GEMMA4,
-    "tnt.TNT": replace(
-        VIT, width=(Heads("num_heads_outer", "embed_dim"),), finish=_along("inner_dim", "embed_dim", 4)
-    ),
+    "tnt.TNT": replace(VIT, width=(Heads("num_heads_outer", "embed_dim"),), finish=_along("inner_dim", "embed_dim", 4)),
     "crossvit.CrossVit": Axes(
         # The branch of small patches has one block a stage in all of them; it counts.
         depth=(Rewrite(Depth("depth.*.1").scale, lambda args: [sum(stage) for stage in args["depth"]]),),
@@ -327,8 +352,7 @@ AXES |= {
     "hieradet_sam2.HieraDet": Axes(
         depth=(Depth("stages"),),
         width=(FEW_HEADS,),
-        # All windows fit, those of the last stages as well.
-        multiple=lambda args: args["patch_stride"][0] * math.lcm(*(2**i * w for i, w in enumerate(args["window_spec"]))),
+        multiple=_hieradet_unit,
         finish=_hieradet,
     ),
 }

@@ -19,7 +19,9 @@ def _deeper(args: Args, multipliers: Multipliers) -> Args:
     """Every stage deeper, but for plain convolutions, which are stems and heads."""
     repeated = Repeats("stage")
     stages = [
-        stage if all(FIXED.items() <= block.items() for block in stage) else repeated.scale({"stage": stage}, multipliers)["stage"]
+        stage
+        if all(FIXED.items() <= block.items() for block in stage)
+        else repeated.scale({"stage": stage}, multipliers)["stage"]
         for stage in args["block_args"]
     ]
     return args | {"block_args": stages}

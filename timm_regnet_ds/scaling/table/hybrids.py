@@ -66,11 +66,16 @@ def _rdnet_stages(args: Args) -> list[list[tuple[Any, ...]]]:
 
 
 def _rdnet_depths(args: Args, by: Multipliers) -> Args:
-    """The family grows by dense stages of three blocks: more blocks in one would make the next ones wider."""
-    dense_stages = Repeats("stages.*", again=lambda dense: (*dense[:-1], False))
-    stages = dense_stages.scale({"stages": _rdnet_stages(args)}, by)["stages"]
-    lists = zip(_RDNET_LISTS, zip(*chain(*stages), strict=True), strict=True)
+    """The family grows by dense stages of three blocks, at the last two resolutions."""
+    stages: Args = {"stages": _rdnet_stages(args)}
+    for path in ("stages.2", "stages.3"):
+        stages = Repeats(path, again=lambda dense: (*dense[:-1], False)).scale(stages, by)
+    lists = zip(_RDNET_LISTS, zip(*chain(*stages["stages"]), strict=True), strict=True)
     return {**args, **{name: type(args[name])(values) for name, values in lists}}
+
+
+def _rdnet_widths(args: Args, by: Multipliers) -> Args:
+    return Width("growth_rates").scale(Width("num_init_features").scale(args, by), by)
 
 
 def _edgenext_widths(args: Args, by: Multipliers) -> Args:
@@ -92,13 +97,13 @@ def _lowformer_widths(args: Args, by: Multipliers) -> Args:
 def _lowformer_width(args: Args) -> list[float]:
     """All stages' width as flops see it: from 256 channels on, a block with attention has no dense convolution."""
     ratio, groups, kernel = args["expand_ratio"], args["expand_groups"], 4 if args.get("small_kernels") else 9
-    mlp = 2 * args["attn_mlp_ratio"] if args.get("attn_mlp", True) else 0
+    attention = 3 * args.get("attn", True) + 2 * args["attn_mlp_ratio"] * args.get("attn_mlp", True)
     # About how many blocks follow the one that downsamples: no number of them may change a width.
     blocks = (1.5, 2, 5, 5) if args["depth_list"][0] else (0, 0, 5, 5)
     flops = 0.0
     for stage, width in enumerate(args["width_list"][1:]):
         dense = stage < 2 or width < 256
-        block = ratio * ((kernel if dense else 1) / groups + 1) + (mlp if stage >= 2 else 0)
+        block = ratio * ((kernel if dense else 1) / groups + 1) + (attention if stage >= 2 else 0)
         downsample = ratio * (9 / groups / 4 + 1 / 2)
         flops += (downsample + blocks[stage] * block) * width**2 / 4**stage
     return [math.sqrt(flops)]
@@ -112,9 +117,12 @@ AXES |= {
     "metaformer.MetaFormer": Axes(depth=(Depth("depths"),), width=_stages("dims", 8, 8, 32, 32)),
     "inception_next.MetaNeXt": Axes(depth=(Depth("depths"),), width=(Width("dims"),), multiple=32),
     "mambaout.MambaOut": Axes(depth=(Depth("depths"),), width=(Width("dims"),)),
-    # Attention is between the channels of a head: the family's wider networks have larger heads.
+    # Attention is between the channels of a head: the family's wider networks have larger heads. The last block of a
+    # stage cannot also be its first one.
     "edgenext.EdgeNeXt": Axes(
-        depth=(Depth("depths"),), width=(Rewrite(_edgenext_widths, lambda args: list(args["dims"])),), multiple=32
+        depth=(Depth("depths", least=2),),
+        width=(Rewrite(_edgenext_widths, lambda args: list(args["dims"])),),
+        multiple=32,
     ),
     "swiftformer.SwiftFormer": Axes(depth=(Depth("layers"),), width=(Width("embed_dims"),)),
     # Queries have a half of the third stage's channels, and a quarter of the fourth's.
@@ -132,6 +140,7 @@ AXES |= {
     "repvit.RepVit": Axes(depth=(Depth("depth", multiple=2),), width=(Width("embed_dim"),)),
     # The stem's first convolution has an eighth of the first stage's channels.
     "shvit.SHViT": Axes(depth=(Depth("depth"),), width=(*_stages("embed_dim", 32, 8, 8), Width("partial_dim"))),
+    # Likewise; the numbers of hidden states are the family's at all widths.
     "efficientvim.EfficientViM": Axes(depth=(Depth("depths"),), width=_stages("embed_dim", 32, 8, 8)),
     "cpubone.CPUBone": _LOWFORMER,
     "lowformer.LowFormer": _LOWFORMER,
@@ -141,7 +150,7 @@ AXES |= {
     "lcnetv2.LCNetV2": Axes(depth=(Depth("depths"),), width=(Factor("scale"),)),
     "rdnet.RDNet": Axes(
         depth=(Rewrite(_rdnet_depths, lambda args: [len(stage) for stage in _rdnet_stages(args)]),),
-        width=(Width("num_init_features"), Width("growth_rates")),
+        width=(Rewrite(_rdnet_widths, lambda args: [stage[0][0] for stage in _rdnet_stages(args)]),),
         multiple=32,
     ),
     "cspnext.CspNext": Axes(

@@ -35,7 +35,7 @@ def _strides(args: Args, multipliers: Multipliers) -> Args:
     stages = _stages(cfg.strides)
     depths = Depth("depths").scale({"depths": [len(stage) for stage in stages]}, multipliers)["depths"]
     strides = [stride for stage, depth in zip(stages, depths, strict=True) for stride in (stage[0], *[1] * (depth - 1))]
-    new = {"strides": tuple(strides)}
+    new: Args = {"strides": tuple(strides)}
     if isinstance(cfg, RexNetPlainCfg) and len(strides) != len(cfg.strides):
         new["width_step"] = nearest_multiple(cfg.width_step * len(cfg.strides) / len(strides), 2)
     return args | {"model_cfg": replace(cfg, **new)}

@@ -1,0 +1,48 @@
+"""timm's own tests of models, run on scaled models of its classes: what the base passes, the scaled model passes.
+
+A few classes, or all of them where the environment says ``TIMM_TESTS=all``.
+"""
+
+import functools
+import os
+
+import class_models
+import pytest
+import timm_suite
+
+import timm_regnet_ds as trd
+
+REPRESENTATIVES = ["ResNet", "RegNet", "EfficientNet", "ConvNeXt", "VisionTransformer", "SwinTransformer", "MaxxVit"]
+
+CLASSES = class_models.cheapest()
+BASES = [CLASSES[name] for name in (CLASSES if os.environ.get("TIMM_TESTS") == "all" else REPRESENTATIVES)]
+
+
+def register(base: str) -> str:
+    """Under a name that begins with the base's: timm treats some families by their names."""
+    name = f"{base}_by_2"
+    trd.scale(base, 2, strategy=class_models.strategy_of(base)).register(name)
+    return name
+
+
+def or_the_base_fails(test):
+    """A test that is skipped where the base fails it as well."""
+
+    @functools.wraps(test)
+    def tested(model_name, **arguments):
+        try:
+            test(model_name=model_name, **arguments)
+        except Exception:
+            try:
+                test(model_name=model_name.removesuffix("_by_2"), **arguments)
+            except Exception as failure:
+                pytest.skip(f"the base fails as well: {str(failure)[:80]}")
+            raise
+
+    return tested
+
+
+found = timm_suite.tests_of([register(base) for base in BASES])
+globals().update(
+    {name: or_the_base_fails(value) if name.startswith("test_") else value for name, value in found.items()}
+)
