@@ -26,6 +26,8 @@ MODELS = {
     "six": ("regnet", {"depth": 4, "w0": 8, "wa": 8.0, "wm": 2.0, "group_width": 8, "block": "y", "num_classes": 7}),
     "stages": ("anynet", {"depths": [1, 2], "widths": [8, 16], "stem": "cifar", "num_classes": 5} | GRAY),
     "rexnet": ("rexnet", {"width_mult": 0.5, "num_classes": 3}),
+    "to-target": ("scaled", {"base": "mobilenetv3_small_050", "to": "30mf", "strategy": "dwr", "num_classes": 4}),
+    "by-factor": ("scaled", {"base": "resnet10t", "factor": 0.25, "alpha": 0.5, "num_classes": 4}),
 }
 
 CLIENT = """

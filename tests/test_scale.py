@@ -202,9 +202,9 @@ def test_names_and_models_that_do_not_scale(name, message):
 
 
 def test_what_is_no_model_is_refused():
-    with pytest.raises(TypeError, match="a timm model's name or a torch.nn.Module is needed, not int"):
+    with pytest.raises(TypeError, match=r"a timm model's name or a torch.nn.Module is needed, not int"):
         trd.scale(5, 2)
-    with pytest.raises(ValueError, match="Linear was not built by timm.*decorate it with `scalable`"):
+    with pytest.raises(ValueError, match=r"Linear was not built by timm.*decorate it with `scalable`"):
         trd.scale(nn.Linear(3, 3), 2)
 
 

@@ -1,4 +1,4 @@
-"""A model of each of timm's classes, scaled by 2: runs, learns, saves, loads, and gives the features that its base does."""
+"""A model of each of timm's classes, scaled by 2: it runs, learns, saves, loads, and has the features of its base."""
 
 import gc
 import io

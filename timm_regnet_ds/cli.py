@@ -12,7 +12,8 @@ from . import __version__
 from .complexity import Complexity, measure
 from .models import list_models
 from .printed import PRINTED
-from .scaling import STRATEGIES, coverage, scale, tables
+from .scaling import STRATEGIES, scale
+from .scaling.tables import comparison, growth, strategies, to_dict
 
 __all__ = ["main"]
 
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
     growing = commands.add_parser("exponents", help="how params and acts grow with flops, fitted and predicted")
     growing.add_argument("models", nargs="+", metavar="MODEL")
-    growing.set_defaults(run=lambda options: print(tables.growth(options.models)))
+    growing.set_defaults(run=lambda options: print(growth(options.models)))
 
     demo = commands.add_parser("demo", help="build, scale, time, train, save and reload, on this machine")
     demo.add_argument("--output", default="demo-output", metavar="DIR", help="where pictures and weights go")
@@ -112,6 +113,8 @@ def _scale(options: argparse.Namespace) -> None:
     if options.all:
         if options.model or options.to or options.factor:
             raise ValueError("scale --all scales every architecture by its own factors: pass no model and no target")
+        from .scaling import coverage
+
         coverage.write(options.output)
         return
     if options.model is None:
@@ -124,11 +127,11 @@ def _scale(options: argparse.Namespace) -> None:
         alpha=options.alpha,
         tolerance=options.tolerance,
     )
-    print(json.dumps(tables.to_dict(model)) if options.json else tables.comparison(model))
+    print(json.dumps(to_dict(model)) if options.json else comparison(model))
 
 
 def _strategies(options: argparse.Namespace) -> None:
-    print(tables.strategies(options.model, options.to))
+    print(strategies(options.model, options.to))
 
 
 def _demo(options: argparse.Namespace) -> None:

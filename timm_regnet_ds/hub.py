@@ -49,6 +49,7 @@ _PAPERS = {
     "anynet": [_REGNET],
     "rexnet": [_REXNET],
     "efficientnet_b0_": [_SCALING],
+    "scaled": [_SCALING],
 }
 
 
@@ -66,7 +67,7 @@ def model_card(model: nn.Module, repo_id: str = "user/name", **fields: Any) -> d
     """
     name = _architecture(model)
     complexity = measure(model)
-    description = fields.pop("description", f"`{name}`, an image classification model for timm.")
+    description = fields.pop("description", f"{_title(model, name)}, an image classification model for timm.")
     card = {
         "license": model.pretrained_cfg.get("license") or "apache-2.0",  # type: ignore[operator, union-attr]
         "description": f"{description}\n\n## Complexity\n{_complexity_text(name, complexity)}",
@@ -136,6 +137,14 @@ def _build(name: str, args: dict[str, Any]) -> nn.Module:
 
 def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+
+
+def _title(model: nn.Module, name: str) -> str:
+    args = getattr(model, "_model_args", {})
+    if name != "scaled" or "base" not in args:
+        return f"`{name}`"
+    how = args["strategy"] if "strategy" in args else f"alpha = {args['alpha']:g}"
+    return f"`{args['base']}` scaled by {how}, factor {args.get('factor', args.get('resolved')):g}"
 
 
 def _details(model: nn.Module, name: str, complexity: Complexity) -> dict[str, Any]:

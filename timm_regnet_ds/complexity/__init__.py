@@ -171,6 +171,25 @@ class _WeightsOnMeta(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+# Operators that change nothing but values; on the ``meta`` device they take most of the time of building a model.
+_OF_VALUES = {
+    *("uniform_", "normal_", "fill_", "zero_", "erfinv_", "mul_", "add_", "sub_", "div_", "clamp_", "exp_", "copy_"),
+    *("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_", "ones_", "zeros_", "constant_"),
+}
+
+
+class _NoValues(TorchFunctionMode):
+    """Leaves out the initialization of weights that have no values."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _OF_VALUES:
+            target = args[0] if args else kwargs.get("tensor")
+            if isinstance(target, Tensor) and target.is_meta:
+                return target
+        return func(*args, **kwargs)
+
+
 def _check_name(name: str) -> None:
     if ":" not in name and not is_model(name.partition(".")[0]):
         raise ValueError(f"timm has no model {name!r}{nearest(name, list_models())}")
@@ -180,7 +199,7 @@ def _built(label: str, make: Callable[[], nn.Module], places: Iterable[AbstractC
     """The model, built in the first of the places that lets it look at the values it needs."""
     for place in places:
         try:
-            with torch.random.fork_rng([]), place:
+            with torch.random.fork_rng([]), place, _NoValues():
                 return make()
         except Exception as error:
             failure = error

@@ -1,6 +1,6 @@
 """Making models larger or smaller. Importing this registers the scaled models that have names, and `scaled`."""
 
-from . import coverage, entrypoint, scaled, table, tables
+from . import entrypoint, scaled, table
 from .axes import Axes, scalable
 from .scaler import ScaledModel, scale
 from .strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
@@ -12,12 +12,10 @@ __all__ = [
     "Multipliers",
     "ScaledModel",
     "Strategy",
-    "coverage",
     "entrypoint",
     "resolve_strategy",
     "scalable",
     "scale",
     "scaled",
     "table",
-    "tables",
 ]

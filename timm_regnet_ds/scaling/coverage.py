@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import timm
@@ -37,7 +38,7 @@ def architectures() -> list[str]:
 def row(name: str) -> dict[str, Any]:
     """What scales of an architecture: the entries of `COLUMNS`.
 
-    ``d``, ``w`` and ``r`` are 1 where flops grow when only depth, width or resolution are scaled by 4; ``g`` where
+    ``d``, ``w`` and ``r`` are 1 where flops grow when only depth, width or resolution are scaled by 2; ``g`` where
     the width of groups grows with the width, and empty where there are none. ``x2`` is flops reached by dWr at
     factor 2 over the base's, ``to_2x`` those with twice the base's as the target.
     """
@@ -64,15 +65,15 @@ def _flops(name: str, _: dict[str, Any]) -> int:
 
 
 def _axis(strategy: str, name: str, _: dict[str, Any]) -> int:
-    return int(scale(name, 4.0, strategy=strategy).growth.flops > 1.2)
+    return int(scale(name, 2.0, strategy=strategy).growth.flops > 1.2)
 
 
 def _groups(name: str, found: dict[str, Any]) -> int | None:
     if not found["w"]:
         return None
     model = scale(name, 4.0, strategy="w")
-    before, after = _group_widths(model.create_base), _group_widths(model.create)
-    return int(sum(after) / len(after) > sum(before) / len(before)) if before and after else None
+    before = _group_widths(model.create_base)
+    return int(fmean(_group_widths(model.create)) > fmean(before)) if before else None
 
 
 def _group_widths(make: Callable[[], nn.Module]) -> list[int]:
@@ -166,10 +167,10 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         "# What scales",
         "",
-        f"Every architecture of timm {timm.__version__}, as `timm-regnet-ds scale --all` found it. d, w, r: depth, width",
-        "and resolution scale; g: so does the width of groups (– where there are none). ×0.5 to ×8: flops reached over the",
-        "base's at these factors under dWr; to 2×: with twice the base's flops as the target. The same rows are in",
-        "[coverage.csv](coverage.csv).",
+        f"Every architecture of timm {timm.__version__}, as `timm-regnet-ds scale --all` found it. d, w, r: flops grow "
+        "when depth, width or resolution alone is scaled; g: so does the width of groups (– where there are none). "
+        "×0.5 to ×8: flops reached over the base's at these factors under dWr; to 2×: with twice the base's flops as "
+        "the target. The same rows are in [coverage.csv](coverage.csv).",
         "",
         f"- {len(whole)} of {len(rows)} architectures scale in depth, width and resolution, of "
         f"{len({row.get('class') for row in rows})} classes.",

@@ -1,4 +1,4 @@
-"""Where a number stands among a class's arguments: ``depths``, ``model_cfg.stages.depth``, ``block_args.*.*.out_chs``."""
+"""Where a number stands among arguments: ``depths``, ``model_cfg.stages.depth``, ``block_args.*.*.out_chs``."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass, replace

@@ -33,7 +33,7 @@ class Profile:
         return by.depth * area * (self.dense * by.width**2 + self.linear * by.width)
 
     def width_for(self, factor: float, others: float) -> float:
-        """By how much widths have to grow for flops to grow by ``factor``, if all else makes them grow by ``others``."""
+        """By how much widths have to grow for flops to grow by ``factor``, all else making them grow by ``others``."""
         wanted = factor / others
         if self.dense < 1e-6:
             return wanted / self.linear

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -104,11 +105,10 @@ class Repeats(_AtPath):
             pattern = others or [self.again(first)]
             wanted = len(blocks) + change - 1
             # From the first to the last, evenly: blocks that differ within a stage keep their order and their shares.
-            spread = [pattern[_whole(i * (len(pattern) - 1) / max(1, wanted - 1))] for i in range(wanted)]
-            if wanted == 1:
-                spread = pattern[-1:]
             if not change:
                 return blocks
+            places = [_whole(i * (len(pattern) - 1) / (wanted - 1)) for i in range(wanted)] if wanted > 1 else [-1]
+            spread = [deepcopy(pattern[place]) for place in places[:wanted]]
             return type(blocks)([first, *spread])
 
         return change_at(args, self.path, scaled)

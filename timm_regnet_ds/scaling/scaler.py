@@ -211,6 +211,11 @@ def scale(
 _BOTH = "a factor and a target exclude each other: pass one of them"
 
 
+# Of the last bases, so that scaling one in many ways measures it once.
+_profiles: dict[str, Profile] = {}
+_PROFILES = 16
+
+
 class _Scaler:
     """Scales one base by one strategy."""
 
@@ -220,8 +225,13 @@ class _Scaler:
 
     @cached_property
     def profile(self) -> Profile:
-        module, complexity = _measured(self.base.name, self.base, Changes(), self.base.input_size)
-        return profile(module, complexity)
+        base = self.base
+        key = repr((base.name, base.build.args, base.cfg, base.input_size))
+        if key not in _profiles:
+            if len(_profiles) >= _PROFILES:
+                _profiles.pop(next(iter(_profiles)))
+            _profiles[key] = profile(*_measured(base.name, base, Changes(), base.input_size))
+        return _profiles[key]
 
     def scaled(self, factor: float) -> Scaled:
         base = self.base
@@ -271,7 +281,8 @@ class _Scaler:
         if tolerance is not None and off > tolerance:
             sides = " and ".join(f"{side.value:,} (factor {side.factor:g})" for side in (below, above) if side)
             raise ValueError(
-                f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.1%}; reachable: {sides}"
+                f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.1%}; "
+                f"reachable: {sides}"
             )
         return tried[best.factor]
 

@@ -9,7 +9,7 @@ from .target import Target
 __all__ = ["Found", "find_factor"]
 
 # A model within this of its target ends the search; so does a bracket of factors this narrow, or this many models.
-_NEAR = 0.001
+_NEAR = 0.002
 _NARROW = 1.002
 _MODELS = 9
 _STEPS = 40

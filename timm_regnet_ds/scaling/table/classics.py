@@ -33,7 +33,7 @@ class _Where:
 
 @dataclass(frozen=True)
 class _Counted:
-    """Rules whose growth other numbers tell better than all that they scale."""
+    """Rules whose growth other numbers tell better than those that they scale."""
 
     rules: tuple[Rule, ...]
     grown: Callable[[Args], list[float]]
@@ -153,9 +153,9 @@ def _senet_wider(args: Args, by: Multipliers) -> Args:
     block = args["block"]
     if by.width == 1:
         return args
-    if isinstance(block, _Wider):
-        return {**args, "block": replace(block, width=block.width * by.width)}
-    return {**args, "block": _Wider(block, by.width, math.lcm(8, _fits(args["groups"], 2)))}
+    if not isinstance(block, _Wider):
+        block = _Wider(block, 1.0, math.lcm(8, _fits(args["groups"], 2)))
+    return {**args, "block": replace(block, width=float(f"{block.width * by.width:.6g}"))}
 
 
 AXES["senet.SENet"] = Axes(
@@ -230,7 +230,7 @@ AXES |= {
         width=(
             _Counted(
                 (Width("block_cfg.*.in_chs"), Width("block_cfg.*.out_chs")),
-                lambda args: [block["in_chs"] for block, _ in itertools.groupby(args["block_cfg"])],
+                lambda args: [block["in_chs"] for block, _ in itertools.groupby(args["block_cfg"][1:])],
             ),
         ),
         finish=_xception_stem,

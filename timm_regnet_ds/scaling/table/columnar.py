@@ -54,10 +54,10 @@ def _spread(blocks: Any, depth: int) -> Any:
 
 
 def _moved(block: int, depths: Any, new: Any) -> int:
-    """The index of a block among stages of new depths."""
+    """The index of a block, not the first of its stage, among stages of new depths."""
     stage = next(i for i in range(len(depths)) if block < sum(depths[: i + 1]))
     place = (block + 1 - sum(depths[:stage])) * new[stage] / depths[stage]
-    return sum(new[:stage]) + max(1, round(place)) - 1
+    return sum(new[:stage]) + max(2, round(place)) - 1
 
 
 def _few_heads(heads: str, size: Callable[[Args], int], write: Callable[[Args, int, int], Args]) -> Rewrite:
@@ -139,9 +139,8 @@ class Convolutions:
             return made(tuple(map(len, net.stages)), (net.stem.out_chs, *(s[0].out_chs for s in net.stages)), 16)
         if isinstance(net, ConvStem):
             return made((), tuple(layer.conv.out_channels for layer in [*net][:-1]), 16)
-        if isinstance(net, nn.Sequential):
-            return made((), (net.conv.out_channels,), 4)
-        return None
+        stem = getattr(net, "conv", None)  # of create_resnetv2_stem
+        return made((), (stem.out_channels,), 4) if isinstance(stem, StdConv2dSame) else None
 
     def __call__(
         self, *, in_chans: int, embed_dim: int, device: Any = None, dtype: Any = None, **kwargs: Any
@@ -229,8 +228,8 @@ def _sam_windows(args: Args) -> int:
 def _hieradet(base: Args, new: Args, _: float) -> Args:
     if new["stages"] == base["stages"]:
         return new
-    blocks = base["global_att_blocks"]
-    return {**new, "global_att_blocks": tuple(_moved(block, base["stages"], new["stages"]) for block in blocks)}
+    moved = (_moved(block, base["stages"], new["stages"]) for block in base["global_att_blocks"])
+    return {**new, "global_att_blocks": tuple(dict.fromkeys(moved))}
 
 
 def _hieradet_unit(args: Args) -> int:
@@ -350,7 +349,7 @@ AXES |= {
         multiple=lambda args: args["patch_stride"][0] * args["mask_unit_size"][0],
     ),
     "hieradet_sam2.HieraDet": Axes(
-        depth=(Depth("stages"),),
+        depth=(Depth("stages", least=2),),  # the first of a stage pools, and then has no global attention
         width=(FEW_HEADS,),
         multiple=_hieradet_unit,
         finish=_hieradet,

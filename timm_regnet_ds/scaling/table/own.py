@@ -1,6 +1,7 @@
 """This project's own networks."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 from timm_regnet_ds.models.anynet import AnyNet
 from timm_regnet_ds.models.efficientnet import begun_as_shortcuts
@@ -26,7 +27,7 @@ def _anynet_width(args: Args, multipliers: Multipliers) -> Args:
 def _stages(strides: tuple[int, ...]) -> list[tuple[int, ...]]:
     """A ReXNet's strides, a block each, cut before each that is not 1."""
     starts = [0, *(i for i, stride in enumerate(strides) if stride != 1 and i), len(strides)]
-    return [strides[start:end] for start, end in zip(starts, starts[1:], strict=False)]
+    return [strides[start:end] for start, end in pairwise(starts)]
 
 
 def _strides(args: Args, multipliers: Multipliers) -> Args:
