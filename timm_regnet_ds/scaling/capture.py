@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+import torch
 from timm.models import build_model_with_cfg, create_model
 from torch import nn
 
@@ -134,6 +135,20 @@ def _capture(build: Build) -> NoReturn:
     raise _Captured(build)
 
 
+def _last(name: str, kwargs: dict[str, Any]) -> Build:
+    """What is built last: some models are built around another, which is built first."""
+    builds: list[Build] = []
+
+    def record(build: Build) -> nn.Module:
+        builds.append(build)
+        with unintercepted():
+            return build.run()
+
+    with torch.device("meta"), torch.random.fork_rng([]), intercepted(record):
+        create_model(name, **kwargs)
+    return builds[-1]
+
+
 def capture(name: str, **kwargs: Any) -> Build:
     """What ``timm.create_model(name, **kwargs)`` would build.
 
@@ -145,5 +160,7 @@ def capture(name: str, **kwargs: Any) -> Build:
         with intercepted(_capture):
             create_model(name, **kwargs)
     except _Captured as captured:
-        return captured.build
+        if captured.build.variant == name.partition(".")[0]:
+            return captured.build
+        return _last(name, kwargs)
     raise ValueError(f"{name} is not built by timm's build_model_with_cfg: what it is made from is not known")

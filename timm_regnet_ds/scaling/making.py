@@ -60,6 +60,8 @@ def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) 
     settled = deepcopy({key: value for key, value in changes.args.items() if key not in kwargs})
 
     def changed(build: Build) -> nn.Module:
+        if build.variant != base.build.variant:  # a model that this one is built around
+            return build.run()
         # What a family lays over its own config is in `cfg` already.
         options = {
             **build.options,

@@ -16,7 +16,7 @@ from timm.models.vitamin import MbConvStages, VitCfg
 from torch import nn
 
 from ..axes import AXES, Axes
-from ..paths import change_at, value_at
+from ..paths import change_at, leaves, map_leaves, value_at
 from ..rounding import nearest_multiple
 from ..rules import Args, Depth, Heads, Rewrite, Width
 from ..strategy import Multipliers
@@ -200,15 +200,15 @@ def _vit_unit(args: Args) -> int:
 
 def _eva_heads(args: Args) -> Heads:
     """A head of keys goes with as many of queries as before."""
-    grouped = args["num_kv_heads"] or ()
-    return Heads("num_heads", "embed_dim", math.lcm(*(args["num_heads"] // keys for keys in grouped)))
+    keys = leaves(args["num_kv_heads"] or args["num_heads"])
+    return Heads("num_heads", "embed_dim", math.lcm(*(args["num_heads"] // heads for heads in keys)))
 
 
 def _eva(base: Args, new: Args, ratio: float) -> Args:
-    new = _whole_mlp(base, new, ratio)
-    if base["num_kv_heads"]:
-        heads = (keys * new["num_heads"] // base["num_heads"] for keys in _spread(base["num_kv_heads"], new["depth"]))
-        new = {**new, "num_kv_heads": tuple(heads)}
+    new, keys = _whole_mlp(base, new, ratio), base["num_kv_heads"]
+    if keys:
+        keys = keys if isinstance(keys, int) else _spread(keys, new["depth"])
+        new = {**new, "num_kv_heads": map_leaves(keys, lambda heads: heads * new["num_heads"] // base["num_heads"])}
     return new
 
 
