@@ -111,7 +111,10 @@ def measure(
 
 
 def measure_made(
-    label: str, make: Callable[[], nn.Module], input_size: int | Sequence[int] | None = None, counter: str = "dispatcher"
+    label: str,
+    make: Callable[[], nn.Module],
+    input_size: int | Sequence[int] | None = None,
+    counter: str = "dispatcher",
 ) -> tuple[nn.Module, Any]:
     """What ``make`` builds, on the ``meta`` device where its code allows that, and what `measure` says of it.
 

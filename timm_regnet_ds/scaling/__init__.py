@@ -2,7 +2,8 @@
 
 from . import entrypoint, scaled, table
 from .axes import Axes, scalable
-from .scaler import ScaledModel, scale
+from .scaled_model import ScaledModel
+from .scaler import scale
 from .strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
 
 __all__ = [

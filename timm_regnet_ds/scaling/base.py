@@ -67,8 +67,9 @@ def _named(name: str, given: dict[str, Any]) -> Base:
     build = capture(name, **given)
     cfg = _without_weights(build)
     channels, *sides = cfg["input_size"]
-    if given.get("img_size"):
-        sides = given["img_size"] if isinstance(given["img_size"], Sequence) else [given["img_size"]] * 2
+    side = given.get("img_size") or build.args.get("img_size")
+    if side:
+        sides = list(side) if isinstance(side, Sequence) else [side, side]
     cfg["input_size"] = (given.get("in_chans") or channels, *sides)
     axes = axes_of(build)
     if axes is None:

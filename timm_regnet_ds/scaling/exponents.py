@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .scaler import ScaledModel, scale
+from .scaled_model import ScaledModel
+from .scaler import scale
 from .strategy import Strategy, resolve_strategy
 
 __all__ = ["FACTORS", "Exponents", "exponents"]

@@ -131,17 +131,15 @@ class Width(_AtPath):
     Args:
         path: where they are.
         multiple: of what they are multiples: a number, or what computes one from the arguments.
-        by_depth: they also grow by this power of the depth's multiplier. Where blocks add channels to what comes
-            in, -0.5 makes flops grow in proportion to depth.
     """
 
     multiple: int | Callable[[Args], int] = 8
-    by_depth: float = 0.0
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         multiple = self.multiple if isinstance(self.multiple, int) else self.multiple(args)
-        by = multipliers.width * multipliers.depth**self.by_depth
-        return _change(args, self.path, lambda width: width if by == 1 else nearest_multiple(width * by, multiple))
+        if multipliers.width == 1:
+            return args
+        return _change(args, self.path, lambda width: nearest_multiple(width * multipliers.width, multiple))
 
 
 @dataclass(frozen=True)

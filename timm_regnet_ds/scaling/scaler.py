@@ -2,155 +2,30 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
-from timm.models import is_model
 from torch import nn
 
 from timm_regnet_ds._check import number
-from timm_regnet_ds.complexity import Complexity, measure_made
-from timm_regnet_ds.models._build import NOT_MODEL_ARGS, register
 
 from .axes import Axes
 from .base import Base, base_of
-from .capture import unintercepted
-from .making import Changes, changes_of, make
+from .making import Changes, changes_of
 from .profile import Profile, profile
+from .scaled_model import ScaledModel, measured
 from .search import Found, find_factor
-from .stock import stock_args
-from .strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
+from .strategy import STRATEGIES, Strategy, resolve_strategy
 from .target import Target, target_of
 from .transform import Scaled, balance, rewrite
 
-__all__ = ["ScaledModel", "scale"]
+__all__ = ["scale"]
 
 # Elements of parameters or activations: half a terabyte of float32, more than any machine's memory holds at once.
 LARGEST = 2**37
 
 # A target beyond all that a model reaches, by more than this share, is an error without a tolerance too.
 OUT_OF_REACH = 0.05
-
-
-@dataclass(frozen=True)
-class ScaledModel:
-    """A model, scaled. Nothing of it is built before `create`.
-
-    Attributes:
-        base: registered name of the model that was scaled.
-        strategy: how growth was shared.
-        factor: by how much flops were to grow.
-        multipliers: by how much depth, width, group width and resolution were to grow (Eq. 5).
-        reached: by how much they have grown, after rounding.
-        overrides: the arguments of the model's class that differ from the base's.
-        input_size: (channels, height, width) of images.
-    """
-
-    base: str
-    strategy: Strategy
-    factor: float
-    multipliers: Multipliers
-    reached: Multipliers
-    overrides: dict[str, Any]
-    input_size: tuple[int, int, int]
-    _base: Base = field(repr=False, compare=False)
-    _changes: Changes = field(repr=False, compare=False)
-
-    @property
-    def alpha(self) -> float | None:
-        """How much of the growth goes to width, for strategies of the α family."""
-        return self.strategy.alpha
-
-    @cached_property
-    def complexity(self) -> Complexity:
-        """Flops, params and acts, measured."""
-        return _measured(f"{self.base} scaled by {self.factor:g}", self._base, self._changes, self.input_size)[1]
-
-    @cached_property
-    def base_complexity(self) -> Complexity:
-        """Flops, params and acts of the base, measured."""
-        return _measured(self.base, self._base, Changes(), self._base.input_size)[1]
-
-    @property
-    def predicted(self) -> Growth:
-        """By how much flops, params and acts were to grow (Eq. 6)."""
-        return self.strategy.growth(self.factor)
-
-    @property
-    def growth(self) -> Growth:
-        """By how much they have grown, measured."""
-        after, before = self.complexity, self.base_complexity
-        return Growth(after.flops / before.flops, after.params / before.params, after.acts / before.acts)
-
-    @property
-    def model_cls(self) -> Any:
-        """The class of the base and of the scaled model."""
-        return self._base.build.model_cls
-
-    @property
-    def pretrained_cfg(self) -> dict[str, Any]:
-        """timm's config of images and classifier; it names no weights."""
-        return (self._base.cfg or {}) | self._changes.cfg
-
-    def create_base(self, **kwargs: Any) -> nn.Module:
-        """Build the base."""
-        return make(self._base, Changes(), **kwargs)
-
-    def base_value(self, name: str) -> Any:
-        """What the base has for an argument of ``overrides``."""
-        return self._base.args.get(name, self._base.build.args.get(name))
-
-    def create(self, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        """Build the model as ``timm.create_model`` would: with ``num_classes``, ``features_only`` and all it takes.
-
-        Raises:
-            ValueError: ``pretrained`` without weights of a scaled model, or an argument that scaling has settled.
-        """
-        weights = kwargs.get("pretrained_cfg")
-        if pretrained and (weights is None or isinstance(weights, str)):
-            raise ValueError(
-                f"pretrained=True: the weights of {self.base} do not fit a scaled model; train it, or load weights of "
-                "this very model with timm.create_model('hf-hub:…' or 'local-dir:…', pretrained=True)"
-            )
-        settled = sorted(self._changes.args.keys() & kwargs.keys() - {*self._base.axes.img_size})
-        if settled:
-            raise ValueError(f"{self.base} scaled takes no {settled[0]}: scaling has settled it")
-        model = make(self._base, self._changes, pretrained, **kwargs)
-        args = {key: value for key, value in kwargs.items() if key not in NOT_MODEL_ARGS}
-        vars(model)["_model_args"] = self.recipe() | args
-        return model
-
-    def register(self, name: str) -> None:
-        """Make it an ordinary model of timm: ``timm.create_model(name)``.
-
-        Raises:
-            ValueError: a name that is taken or is none, or a model of a class that timm did not build.
-        """
-        if not name.isidentifier():
-            raise ValueError(f"a registered name consists of letters, digits and underscores, not {name!r}")
-        if is_model(name):
-            raise ValueError(f"timm already has a model {name!r}")
-        if self._base.cfg is None:
-            raise ValueError(f"{self.base} is no model of timm: register it with timm before it is scaled")
-        cfg = self.pretrained_cfg | {"architecture": name}
-        doc = f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}."
-        register(__name__, lambda _, pretrained, **kwargs: self.create(pretrained, **kwargs), {name: cfg}, {name: doc})
-
-    def as_timm(self) -> tuple[str, dict[str, Any]]:
-        """Architecture and ``model_args`` with which timm alone builds this model: for those who have timm alone.
-
-        Raises:
-            ValueError: a model that timm's entrypoint, or json, cannot say.
-        """
-        return stock_args(self._base, self._changes)
-
-    def recipe(self) -> dict[str, Any]:
-        """The arguments of ``timm.create_model('scaled', …)`` that build this model."""
-        given = {key: value for key, value in self._base.given.items() if key not in NOT_MODEL_ARGS}
-        known = self.strategy.name in STRATEGIES
-        how = {"strategy": self.strategy.name} if known else {"alpha": self.alpha}
-        return {"base": self.base, **({"base_args": given} if given else {}), "factor": self.factor, **how}
 
 
 def scale(
@@ -230,7 +105,7 @@ class _Scaler:
         if key not in _profiles:
             if len(_profiles) >= _PROFILES:
                 _profiles.pop(next(iter(_profiles)))
-            _profiles[key] = profile(*_measured(base.name, base, Changes(), base.input_size))
+            _profiles[key] = profile(*measured(base.name, base, Changes(), base.input_size))
         return _profiles[key]
 
     def scaled(self, factor: float) -> Scaled:
@@ -323,10 +198,3 @@ def _lacking(axes: Axes, strategy: Strategy) -> list[str]:
 def _exponent(strategy: Strategy, measure: str) -> float:
     """The measure grows as the factor to this power (Eq. 6)."""
     return math.log2(getattr(strategy.growth(2.0), measure))
-
-
-def _measured(
-    label: str, base: Base, changes: Changes, input_size: tuple[int, int, int]
-) -> tuple[nn.Module, Complexity]:
-    with unintercepted():
-        return measure_made(label, partial(make, base, changes), input_size)

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from .exponents import exponents, predicted
-from .scaler import ScaledModel, scale
+from .scaled_model import ScaledModel
+from .scaler import scale
 from .strategy import STRATEGIES
 from .target import MEASURES
 

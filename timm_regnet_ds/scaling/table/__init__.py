@@ -1,5 +1,31 @@
 """What scales of each of timm's model classes, and of this project's: a row for each."""
 
-from . import classics, columnar, efficientnets, hybrids, mobile, own, pyramids
+from . import (
+    byobnet,
+    columnar,
+    efficientnets,
+    gathering,
+    hybrids,
+    in_code,
+    mobile,
+    own,
+    pyramids,
+    regnet,
+    residual,
+    sequential,
+)
 
-__all__ = ["classics", "columnar", "efficientnets", "hybrids", "mobile", "own", "pyramids"]
+__all__ = [
+    "byobnet",
+    "columnar",
+    "efficientnets",
+    "gathering",
+    "hybrids",
+    "in_code",
+    "mobile",
+    "own",
+    "pyramids",
+    "regnet",
+    "residual",
+    "sequential",
+]
