@@ -122,12 +122,11 @@ class ScaledModel:
             raise ValueError(f"{self.base} is no model of timm: register it with timm before it is scaled")
         cfg = self.pretrained_cfg | {"architecture": name}
         doc = f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}."
-        register(
-            registered.__name__,
-            lambda _, pretrained, **kwargs: self.create(pretrained, **kwargs),
-            {name: cfg},
-            {name: doc},
-        )
+
+        def build(_: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+            return self.create(pretrained, **kwargs)
+
+        register(registered.__name__, build, {name: cfg}, {name: doc})
 
     def as_timm(self) -> tuple[str, dict[str, Any]]:
         """Architecture and ``model_args`` with which timm alone builds this model: for those who have timm alone.
