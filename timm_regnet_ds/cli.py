@@ -111,8 +111,9 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _scale(options: argparse.Namespace) -> None:
     if options.all:
-        if options.model or options.to or options.factor:
-            raise ValueError("scale --all scales every architecture by its own factors: pass no model and no target")
+        given = (options.model, options.to, options.factor, options.alpha, options.tolerance)
+        if any(value is not None for value in given) or options.strategy != "dWr" or options.json:
+            raise ValueError("scale --all scales every architecture by its own factors: only --output goes with it")
         from .scaling import coverage
 
         coverage.write(options.output)

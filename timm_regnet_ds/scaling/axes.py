@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,15 +98,25 @@ def scalable(
         @functools.wraps(init)
         def recording(self: Any, *args: Any, **kwargs: Any) -> None:
             if type(self) is cls:
-                bound = signature.bind(self, *args, **kwargs).arguments
-                passed = {name: value for name, value in bound.items() if name != next(iter(signature.parameters))}
-                vars(self)[_RECORD] = {**passed, **passed.pop("kwargs", {})}
+                vars(self)[_RECORD] = _by_name(signature, self, args, kwargs)
             init(self, *args, **kwargs)
 
         cls.__init__ = recording  # type: ignore[misc]
         return cls
 
     return declare
+
+
+def _by_name(signature: inspect.Signature, self: Any, args: Any, kwargs: Any) -> Args:
+    """The arguments of a call of a constructor."""
+    bound = signature.bind(self, *args, **kwargs)
+    passed: Args = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            raise TypeError(f"{type(self).__name__} takes *{name}: a scalable class names its arguments")
+        passed |= value if kind is inspect.Parameter.VAR_KEYWORD else {name: value}
+    return deepcopy(passed)
 
 
 _RECORD = "_timm_regnet_ds_args"

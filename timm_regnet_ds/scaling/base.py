@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from timm.models import is_model, list_models
+from timm.models import get_pretrained_cfg, is_model, list_models
 from timm.models._builder import resolve_pretrained_cfg
 from timm.models._registry import _deprecated_models
 from torch import nn
 
-from timm_regnet_ds._check import nearest
+from timm_regnet_ds._check import nearest, whole
 
 from .axes import Axes, axes_of, complete_args, recorded_args
 from .capture import Build, capture
@@ -48,23 +48,34 @@ def base_of(model: str | nn.Module, given: dict[str, Any], input_size: Any) -> B
         ValueError: an unknown or deprecated name, or a module whose class has no declaration.
         TypeError: neither a name nor a module.
     """
+    if given.pop("pretrained", False):
+        raise ValueError(f"pretrained=True: the weights of the base {model} do not fit a scaled model")
     if isinstance(model, str):
+        _refuse_size(input_size)
         return _named(model, given)
     if not isinstance(model, nn.Module):
         raise TypeError(f"a timm model's name or a torch.nn.Module is needed, not {type(model).__name__}")
     cfg = getattr(model, "pretrained_cfg", None)
     name = cfg.get("architecture") if isinstance(cfg, dict) else None
     if name is not None and is_model(name):
-        return _named(name, {"pretrained_cfg": cfg, **_created_with(model), **given})
+        _refuse_size(input_size)
+        return _named(*_created_with(model, name, cfg, given))
+    if given:
+        raise ValueError(f"base_args are for models of timm, and {type(model).__name__} is none")
     return _own(model, input_size)
 
 
 def _named(name: str, given: dict[str, Any]) -> Base:
+    if ":" in name:
+        raise ValueError(f"a registered name is needed, not {name!r}: build that model and scale it")
     if name in _deprecated_models:
-        raise ValueError(f"{name!r} is a deprecated name of timm: use {_deprecated_models[name]!r}")
-    if ":" not in name and not is_model(name):
+        raise ValueError(f"{name!r} is a deprecated name of timm: use {_deprecated_models[name] or 'another'!r}")
+    if not is_model(name):
         raise ValueError(f"timm has no model {name!r}{nearest(name.partition('.')[0], list_models())}")
-    build = capture(name, **given)
+    try:
+        build = capture(name, **given)
+    except RuntimeError as error:  # an unknown tag
+        raise ValueError(f"{name}: {error}") from error
     cfg = _without_weights(build)
     channels, *sides = cfg["input_size"]
     side = given.get("img_size") or build.args.get("img_size")
@@ -89,9 +100,15 @@ def _own(model: nn.Module, input_size: Any) -> Base:
         raise ValueError(
             f"{name} was not built by timm, and its class does not declare what scales: decorate it with `scalable`"
         )
-    if input_size is None:
-        raise ValueError(f"{name} has no input size of its own: pass input_size=(channels, height, width)")
-    return Base(name, {}, build, complete_args(build), None, input_size, axes)
+    if not isinstance(input_size, Sequence) or len(input_size) != 3:
+        raise ValueError(f"{name} needs input_size=(channels, height, width), not {input_size!r}")
+    channels, height, width = (whole("input_size", side) for side in input_size)
+    return Base(name, {}, build, complete_args(build), None, (channels, height, width), axes)
+
+
+def _refuse_size(input_size: Any) -> None:
+    if input_size is not None:
+        raise ValueError("input_size is for modules that timm did not build; for its models, see base_args")
 
 
 def _class(build: Build) -> str:
@@ -115,11 +132,18 @@ def _without_weights(build: Build) -> dict[str, Any]:
     return {key: value for key, value in asdict(cfg).items() if key not in _OF_WEIGHTS and value is not None}
 
 
-def _created_with(model: Any) -> dict[str, Any]:
-    """Arguments of ``create_model`` for a model that it built, as it is now."""
+# Of a pretrained config, what a model may have been created with instead.
+_DATA = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std", "num_classes")
+
+
+def _created_with(model: Any, name: str, cfg: dict[str, Any], given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of ``create_model`` for a model that it built, as it is now."""
+    if cfg.get("tag") and get_pretrained_cfg(f"{name}.{cfg['tag']}") is not None:
+        name = f"{name}.{cfg['tag']}"
+    registered = get_pretrained_cfg(name).to_dict()
+    differing = {key: cfg[key] for key in _DATA if cfg.get(key) is not None and cfg[key] != registered.get(key)}
     args = dict(getattr(model, "_model_args", {}))
-    if hasattr(model, "num_classes"):
-        args["num_classes"] = model.num_classes
-    if hasattr(model, "in_chans"):
-        args["in_chans"] = model.in_chans
-    return args
+    args |= {key: getattr(model, key) for key in ("num_classes", "in_chans") if hasattr(model, key)}
+    if differing and name != "scaled":
+        args["pretrained_cfg_overlay"] = differing
+    return name, args | given

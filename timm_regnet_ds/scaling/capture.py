@@ -51,7 +51,6 @@ OPTIONS = {
 
 _lock = threading.Lock()
 _active = 0
-_holders: list[Any] = []
 
 
 class _Handlers(threading.local):
@@ -102,9 +101,7 @@ def _enter() -> None:
     global _active
     with _lock:
         if not _active:
-            held = [module for module in list(sys.modules.values()) if _holds(module)]
-            _holders.extend(module for module in held if module.__name__ != __name__)
-            for module in _holders:
+            for module in _holding(build_model_with_cfg):
                 module.build_model_with_cfg = _hooked
         _active += 1
 
@@ -114,14 +111,19 @@ def _leave() -> None:
     with _lock:
         _active -= 1
         if not _active:
-            for module in _holders:
+            # Those too that were imported meanwhile.
+            for module in _holding(_hooked):
                 module.build_model_with_cfg = build_model_with_cfg
-            _holders.clear()
 
 
-def _holds(module: Any) -> bool:
-    names = getattr(module, "__dict__", None)
-    return isinstance(names, Mapping) and names.get("build_model_with_cfg") is build_model_with_cfg
+def _holding(function: Any) -> list[Any]:
+    """The modules that hold a function under the name of timm's."""
+    found = []
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if isinstance(names, Mapping) and names.get("build_model_with_cfg") is function:
+            found.append(module)
+    return [module for module in found if module.__name__ != __name__]
 
 
 class _Captured(BaseException):
@@ -157,7 +159,7 @@ def capture(name: str, **kwargs: Any) -> Build:
         Exception: what timm raises.
     """
     try:
-        with intercepted(_capture):
+        with torch.random.fork_rng([]), intercepted(_capture):
             create_model(name, **kwargs)
     except _Captured as captured:
         if captured.build.variant == name.partition(".")[0]:

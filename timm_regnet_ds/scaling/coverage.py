@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
@@ -38,7 +39,7 @@ def architectures() -> list[str]:
 def row(name: str) -> dict[str, Any]:
     """What scales of an architecture: the entries of `COLUMNS`.
 
-    ``d``, ``w`` and ``r`` are 1 where flops grow when only depth, width or resolution are scaled by 2; ``g`` where
+    ``d``, ``w`` and ``r`` are 1 where flops grow when only depth, width or resolution is scaled by 4; ``g`` where
     the width of groups grows with the width, and empty where there are none. ``x2`` is flops reached by dWr at
     factor 2 over the base's, ``to_2x`` those with twice the base's as the target.
     """
@@ -51,8 +52,8 @@ def row(name: str) -> dict[str, Any]:
                 continue
             try:
                 found[column] = measure(name, found)
-            except (ValueError, RuntimeError) as error:
-                reasons.append(str(error).removeprefix(f"{name} "))
+            except Exception as error:  # one architecture's failure is a reason in its row
+                reasons.append(str(error).removeprefix(f"{name} ") or type(error).__name__)
     return found | {"reason": "; ".join(dict.fromkeys(reasons))}
 
 
@@ -65,7 +66,7 @@ def _flops(name: str, _: dict[str, Any]) -> int:
 
 
 def _axis(strategy: str, name: str, _: dict[str, Any]) -> int:
-    return int(scale(name, 2.0, strategy=strategy).growth.flops > 1.2)
+    return int(scale(name, 4.0, strategy=strategy).growth.flops > 1.2)
 
 
 def _groups(name: str, found: dict[str, Any]) -> int | None:
@@ -112,13 +113,14 @@ def write(folder: str | os.PathLike[str], names: Iterable[str] | None = None) ->
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     part = path / "coverage.part"
-    version = {"timm": timm.__version__}
-    rows = {found["architecture"]: found for found in _finished(part) if found.pop("versions", None) == version}
+    versions = {"timm": timm.__version__, "timm_regnet_ds": version("timm-regnet-ds")}
+    rows = {found["architecture"]: found for found in _finished(part) if found.pop("versions", None) == versions}
     missing = [name for name in wanted if name not in rows]
     with part.open("a", encoding="utf-8") as store, tqdm(total=len(wanted), initial=len(wanted) - len(missing)) as bar:
+        store.write("\n")  # after a line that a killed run may have left unfinished
         for found in _in_processes(missing):
             rows[found["architecture"]] = found
-            store.write(json.dumps(found | {"versions": version}) + "\n")
+            store.write(json.dumps(found | {"versions": versions}) + "\n")
             store.flush()
             bar.update()
     ordered = [rows[name] for name in wanted]
@@ -137,11 +139,13 @@ def _finished(part: Path) -> Iterator[dict[str, Any]]:
 
 
 def _in_processes(names: list[str]) -> Iterator[dict[str, Any]]:
-    with ProcessPoolExecutor(
-        os.cpu_count(), get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
-        for future in as_completed([pool.submit(row, name) for name in names]):
-            yield future.result()
+    workers = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
+    with ProcessPoolExecutor(os.cpu_count(), **workers) as pool:
+        try:
+            for future in as_completed([pool.submit(row, name) for name in names]):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _write_whole(path: Path, text: str) -> None:

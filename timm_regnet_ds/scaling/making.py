@@ -35,9 +35,11 @@ def changes_of(base: Base, scaled: Scaled) -> Changes:
     cfg: dict[str, Any] = {"architecture": "scaled"}
     if scaled.input_size == base.input_size:
         return Changes(args, cfg)
+    # timm gives the size to those of its models that do not say it.
+    said = base.args if base.cfg is None else base.build.args
     for name in base.axes.img_size:
-        if base.build.args.get(name) is not None:
-            args[name] = _sides(base.build.args[name], base, scaled)
+        if said.get(name) is not None:
+            args[name] = _sides(said[name], base, scaled)
     return Changes(args, cfg | _sizes(base, scaled))
 
 

@@ -1,6 +1,6 @@
 """What `scale` returns: a model, scaled, and not yet built."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -39,7 +39,7 @@ class ScaledModel:
     factor: float
     multipliers: Multipliers
     reached: Multipliers
-    overrides: dict[str, Any]
+    overrides: dict[str, Any] = field(hash=False)
     input_size: tuple[int, int, int]
     _base: Base = field(repr=False, compare=False)
     _changes: Changes = field(repr=False, compare=False)
@@ -94,8 +94,7 @@ class ScaledModel:
         Raises:
             ValueError: ``pretrained`` without weights of a scaled model, or an argument that scaling has settled.
         """
-        weights = kwargs.get("pretrained_cfg")
-        if pretrained and (weights is None or isinstance(weights, str)):
+        if pretrained and not _names_weights(kwargs):
             raise ValueError(
                 f"pretrained=True: the weights of {self.base} do not fit a scaled model; train it, or load weights of "
                 "this very model with timm.create_model('hf-hub:…' or 'local-dir:…', pretrained=True)"
@@ -116,7 +115,7 @@ class ScaledModel:
         """
         if not name.isidentifier():
             raise ValueError(f"a registered name consists of letters, digits and underscores, not {name!r}")
-        if is_model(name):
+        if is_model(name) or name in vars(registered):
             raise ValueError(f"timm already has a model {name!r}")
         if self._base.cfg is None:
             raise ValueError(f"{self.base} is no model of timm: register it with timm before it is scaled")
@@ -137,11 +136,22 @@ class ScaledModel:
         return stock_args(self._base, self._changes)
 
     def recipe(self) -> dict[str, Any]:
-        """The arguments of ``timm.create_model('scaled', …)`` that build this model."""
-        given = {key: value for key, value in self._base.given.items() if key not in NOT_MODEL_ARGS}
-        known = self.strategy.name in STRATEGIES
-        how = {"strategy": self.strategy.name} if known else {"alpha": self.alpha}
+        """The arguments of ``timm.create_model('scaled', …)`` that build this model; what json can hold."""
+        dropped = NOT_MODEL_ARGS - {"pretrained_cfg_overlay"}
+        given = {key: value for key, value in self._base.given.items() if key not in dropped}
+        how: dict[str, Any] = {"strategy": self.strategy.name}
+        if STRATEGIES.get(self.strategy.name) != self.strategy:
+            how = {"strategy": asdict(self.strategy)} if self.alpha is None else {"alpha": self.alpha}
         return {"base": self.base, **({"base_args": given} if given else {}), "factor": self.factor, **how}
+
+
+def _names_weights(kwargs: dict[str, Any]) -> bool:
+    """Whether a pretrained config or an overlay of one says where weights are."""
+    overlay = kwargs.get("pretrained_cfg_overlay") or {}
+    own = kwargs.get("pretrained_cfg")
+    return (own is not None and not isinstance(own, str)) or any(
+        overlay.get(key) for key in ("file", "url", "state_dict", "hf_hub_id")
+    )
 
 
 def measured(

@@ -1,6 +1,7 @@
 """`scale`: any model that timm can build, larger or smaller, as timm would build it."""
 
 import math
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any
@@ -75,6 +76,8 @@ def scale(
         if target is None:
             raise ValueError("tolerance is for a target, and there is none")
     base = base_of(model_or_name, dict(base_args or {}), input_size)
+    if isinstance(model_or_name, nn.Module) and not hasattr(model_or_name, "_model_args"):
+        _check_same(model_or_name, base)
     _check_axes(base, how)
     scaler = _Scaler(base, how)
     if target is None:
@@ -87,7 +90,8 @@ _BOTH = "a factor and a target exclude each other: pass one of them"
 
 
 # Of the last bases, so that scaling one in many ways measures it once.
-_profiles: dict[str, Profile] = {}
+_profiles: dict[tuple[Any, str], Profile] = {}
+_lock = threading.Lock()
 _PROFILES = 16
 
 
@@ -101,12 +105,16 @@ class _Scaler:
     @cached_property
     def profile(self) -> Profile:
         base = self.base
-        key = repr((base.name, base.build.args, base.cfg, base.input_size))
-        if key not in _profiles:
-            if len(_profiles) >= _PROFILES:
-                _profiles.pop(next(iter(_profiles)))
-            _profiles[key] = profile(*measured(base.name, base, Changes(), base.input_size))
-        return _profiles[key]
+        key = base.build.model_cls, repr((base.name, base.given, base.build, base.cfg, base.input_size))
+        with _lock:
+            found = _profiles.get(key)
+        if found is None:
+            found = profile(*measured(base.name, base, Changes(), base.input_size))
+            with _lock:
+                _profiles[key] = found
+                if len(_profiles) > _PROFILES:
+                    del _profiles[next(iter(_profiles))]
+        return found
 
     def scaled(self, factor: float) -> Scaled:
         base = self.base
@@ -127,7 +135,7 @@ class _Scaler:
             factor,
             multipliers,
             scaled.reached,
-            changes.args,
+            dict(changes.args),
             scaled.input_size,
             self.base,
             changes,
@@ -148,7 +156,7 @@ class _Scaler:
             return repr((model.overrides, model.input_size)), lambda: getattr(model.complexity, target.measure)
 
         start = Found(1.0, getattr(self.profile.complexity, target.measure))
-        best, below, above = find_factor(target, start, exponent, value_at)
+        best, below, above = find_factor(target, start, exponent, value_at, tolerance)
         off = abs(best.value / target.value - 1)
         if (below is None or above is None) and off > OUT_OF_REACH:
             limit = f"no less than {best.value:,}" if below is None else f"no more than {best.value:,}"
@@ -156,8 +164,8 @@ class _Scaler:
         if tolerance is not None and off > tolerance:
             sides = " and ".join(f"{side.value:,} (factor {side.factor:g})" for side in (below, above) if side)
             raise ValueError(
-                f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.1%}; "
-                f"reachable: {sides}"
+                f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.2%}; "
+                f"the nearest that were found are {sides}"
             )
         return tried[best.factor]
 
@@ -189,6 +197,14 @@ def _check_axes(base: Base, strategy: Strategy) -> None:
         raise ValueError(
             f"{base.name} does not scale in {lacking[0]}: {why}; strategies that it allows: {', '.join(can)}"
         )
+
+
+def _check_same(model: nn.Module, base: Base) -> None:
+    """Of a model whose arguments are not recorded, as before timm 1.0.31: that its name alone builds it."""
+    built, _ = measured(base.name, base, Changes(), base.input_size)
+    shapes = ({name: value.shape for name, value in m.state_dict().items()} for m in (built, model))
+    if base.cfg is not None and next(shapes) != next(shapes):
+        raise ValueError(f"{base.name} alone does not build this model: pass the arguments that did as base_args")
 
 
 def _lacking(axes: Axes, strategy: Strategy) -> list[str]:

@@ -1,18 +1,20 @@
 """The search for the factor whose model comes nearest to a target."""
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from .target import Target
 
 __all__ = ["Found", "find_factor"]
 
-# A model within this of its target ends the search; so does a bracket of factors this narrow, or this many models.
+# A model within this of its target ends the search, and so do this many models; a bracket of factors this narrow ends
+# its halving, and factors around the best are tried: what rounding balances does not grow evenly.
 _NEAR = 0.002
-_NARROW = 1.002
 _MODELS = 9
-_STEPS = 40
+_NARROW = 1.002
+_AROUND = (1.004, 0.996, 1.008, 0.992, 1.013, 0.987)
+_STALE = 12  # factors in a row that give nothing new
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,13 @@ class Found:
 
 
 def find_factor(
-    target: Target, start: Found, exponent: float, value_at: Callable[[float], tuple[Hashable, Callable[[], int]]]
+    target: Target,
+    start: Found,
+    exponent: float,
+    value_at: Callable[[float], tuple[Hashable, Callable[[], int]]],
+    tolerance: float | None = None,
 ) -> tuple[Found, Found | None, Found | None]:
-    """The factor whose model comes nearest to ``target``, the least of several.
+    """The factor whose model comes nearest to ``target``, the least of several, of those that are tried.
 
     Reachable values are uneven, since depths, widths and resolutions are whole. The same factor is found on every
     machine: only exact counts are compared.
@@ -36,37 +42,39 @@ def find_factor(
         start: the base.
         exponent: the measure grows about as factor to this power.
         value_at: of a factor: what its model is made from, and what counts it.
+        tolerance: how near is near enough, where that is nearer than usual.
 
     Returns:
         The nearest; the largest found below the target; the smallest found above.
     """
+    near = min(_NEAR, tolerance or _NEAR)
     counted: dict[Hashable, int] = {}
-    below: Found | None = None
-    above: Found | None = None
-    factor = _four_digits(start.factor * (target.value / start.value) ** (1 / exponent))
-    best: Found | None = None
+    tried: list[Found] = []
     stale = 0
-    for _ in range(_STEPS):
+
+    def sides() -> tuple[Found | None, Found | None]:
+        below = max((f for f in tried if f.value <= target.value), key=lambda f: f.value, default=None)
+        above = min((f for f in tried if f.value >= target.value), key=lambda f: f.value, default=None)
+        return below, above
+
+    def best() -> Found:
+        return min(tried, key=lambda f: (abs(f.value / target.value - 1), f.factor))
+
+    factor: float | None = _four_digits(start.factor * (target.value / start.value) ** (1 / exponent))
+    around: Iterator[float] | None = None
+    while factor is not None and len(counted) < _MODELS and stale < _STALE:
         model, count = value_at(factor)
-        new = model not in counted
-        if new:
+        stale = stale + 1 if model in counted else 0
+        if model not in counted:
             counted[model] = count()
-        found = Found(factor, counted[model])
-        if best is None or (_off(found, target), found.factor) < (_off(best, target), best.factor):
-            best = found
-        if found.value <= target.value and (below is None or found.value >= below.value):
-            below = found
-        if found.value >= target.value and (above is None or found.value <= above.value):
-            above = found
-        stale = 0 if new else stale + 1
-        if _off(best, target) < _NEAR or len(counted) >= _MODELS or stale >= 12:
+        tried.append(Found(factor, counted[model]))
+        if abs(best().value / target.value - 1) < near:
             break
-        following = _next(target, below, above, found, exponent)
-        if following is None or following == factor:
-            break
-        factor = following
-    assert best is not None
-    return best, below, above
+        factor = _next(target, *sides(), tried[-1], exponent) if around is None else next(around, None)
+        if factor is None and around is None:
+            around = iter([_four_digits(best().factor * by) for by in _AROUND])
+            factor = next(around)
+    return best(), *sides()
 
 
 def _next(target: Target, below: Found | None, above: Found | None, last: Found, exponent: float) -> float | None:
@@ -83,10 +91,6 @@ def _next(target: Target, below: Found | None, above: Found | None, last: Found,
         share = math.log(target.value / below.value) / math.log(above.value / below.value)
     share = min(max(share, 0.15), 0.85)
     return _four_digits(below.factor * (above.factor / below.factor) ** share)
-
-
-def _off(found: Found, target: Target) -> float:
-    return abs(found.value / target.value - 1)
 
 
 def _four_digits(value: float) -> float:

@@ -21,7 +21,10 @@ def stock_args(base: Base, changes: Changes) -> tuple[str, dict[str, Any]]:
     """
     if base.cfg is None:
         raise ValueError(f"{base.name} is no model of timm")
-    args = {key: value for key, value in base.given.items() if key != "pretrained_cfg"}
+    name = base.build.variant
+    if name != base.name.partition(".")[0]:
+        raise ValueError(f"timm alone cannot build {base.name} scaled: timm has no model of that name")
+    args = {key: value for key, value in base.given.items() if key != "pretrained_cfg_overlay"}
     for key, value in changes.args.items():
         args |= _fields(base.args[key], value) if key in ("model_cfg", "cfg") else {key: value}
     if "input_size" in changes.cfg and base.cfg.get("fixed_input_size"):
@@ -30,13 +33,12 @@ def stock_args(base: Base, changes: Changes) -> tuple[str, dict[str, Any]]:
         args = json.loads(json.dumps(args))
     except TypeError as error:
         raise ValueError(f"timm alone cannot build {base.name} scaled: {error}") from None
-    name = base.build.variant
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), torch.random.fork_rng([]):
             built = _shapes(create_model(name, **args))
     except Exception as error:
-        raise ValueError(f"timm alone cannot build {name} scaled: its entrypoint refuses {', '.join(args)}") from error
-    with torch.device("meta"):
+        raise ValueError(f"timm alone cannot build {name} scaled by {', '.join(args)}: {error}") from error
+    with torch.device("meta"), torch.random.fork_rng([]):
         wanted = _shapes(make(base, changes))
     if built != wanted:
         raise ValueError(f"timm alone cannot build {name} scaled: its entrypoint ignores some of {', '.join(args)}")

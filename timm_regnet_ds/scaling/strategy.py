@@ -1,7 +1,9 @@
 """Scaling strategies as arithmetic: Fast and Accurate Model Scaling, §3 and §5, Tables 1 to 4."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 from timm_regnet_ds._check import lookup, number
 
@@ -86,8 +88,8 @@ STRATEGIES = {
 }
 
 
-def resolve_strategy(strategy: str | float | Strategy) -> Strategy:
-    """A strategy by its name, or by α in [0, 1] (Eq. 4).
+def resolve_strategy(strategy: str | float | Strategy | Mapping[str, Any]) -> Strategy:
+    """A strategy by its name, by α in [0, 1] (Eq. 4), or by its fields.
 
     Raises:
         ValueError: another name, or a number outside [0, 1].
@@ -97,5 +99,12 @@ def resolve_strategy(strategy: str | float | Strategy) -> Strategy:
     if isinstance(strategy, Real) and not isinstance(strategy, bool):
         alpha = number("alpha", strategy, least=0, most=1)
         return _of_alpha(f"alpha={alpha:g}", alpha)
+    if isinstance(strategy, Mapping):
+        if strategy.keys() != {"name", "depth", "width", "resolution"}:
+            raise ValueError(
+                f"a strategy has a name and exponents of depth, width and resolution, not {dict(strategy)}"
+            )
+        exponents = {axis: number(axis, strategy[axis], least=0) for axis in ("depth", "width", "resolution")}
+        return Strategy(str(strategy["name"]), **exponents)
     found: Strategy = lookup("strategy", strategy, STRATEGIES)
     return found

@@ -1,7 +1,11 @@
 """What is known of a scaled model, as text of 80 columns and as plain values."""
 
+import json
+import textwrap
 from collections.abc import Iterable
 from typing import Any
+
+from timm_regnet_ds.complexity import Counts
 
 from .exponents import exponents, predicted
 from .scaled_model import ScaledModel
@@ -12,6 +16,8 @@ from .target import MEASURES
 __all__ = ["comparison", "growth", "strategies", "to_dict"]
 
 _UNITS = {"flops": ("G", 1e9), "params": ("M", 1e6), "acts": ("M", 1e6)}
+NOTHING = Counts(0, 0, 0)
+
 # More parts than this below one name are not shown one by one.
 _PARTS = 8
 
@@ -64,13 +70,14 @@ def _part_lines(model: ScaledModel) -> list[str]:
     for name in after:
         if not name or name.count(".") or not after[name].flops:
             continue
-        below = [part for part in after if part.startswith(f"{name}.") and part in before]
+        below = [part for part in after if part.startswith(f"{name}.")]
         # What holds most of a network is its stages.
         stages = after[name].flops > after[""].flops / 2 and 1 < len(below) <= _PARTS
         for part in below if stages else [name]:
             label = part if len(part) <= 27 else f"…{part[-26:]}"
-            flops = _pair(before[part].flops / 1e9, after[part].flops / 1e9)
-            lines.append(f"{label:28}{flops}{_pair(before[part].params / 1e6, after[part].params / 1e6)}")
+            old, new = before.get(part, NOTHING), after[part]
+            flops = _pair(old.flops / 1e9, new.flops / 1e9)
+            lines.append(f"{label:28}{flops}{_pair(old.params / 1e6, new.params / 1e6)}")
     return lines
 
 
@@ -92,13 +99,13 @@ def strategies(name: str, to: str) -> str:
         f"{'strategy':9}{'factor':>8}{'flops (G)':>11}{'params (M)':>12}{'acts (M)':>10}"
         f"{'depth':>8}{'width':>8}{'size':>12}",
     ]
+    errors = []
     for strategy in STRATEGIES:
         try:
             model = scale(name, to=to, strategy=strategy)
         except ValueError as error:
-            if strategy == "r":  # what every model can do: the name or the target is wrong
-                raise
-            lines.append(f"{strategy:9}{str(error)[:71]}")
+            errors.append(error)
+            lines.append(f"{strategy:9}{textwrap.shorten(str(error), 71, placeholder=' …')}")
             continue
         c, by = model.complexity, model.reached
         size = "×".join(map(str, c.input_size[1:]))
@@ -106,6 +113,8 @@ def strategies(name: str, to: str) -> str:
             f"{strategy:9}{model.factor:8.4g}{c.flops / 1e9:11.4g}{c.params / 1e6:12.4g}{c.acts / 1e6:10.4g}"
             f"{by.depth:7.3g}×{by.width:7.3g}×{size:>12}"
         )
+    if len(errors) == len(STRATEGIES):  # the name or the target is wrong
+        raise errors[0]
     return "\n".join(lines)
 
 
@@ -130,7 +139,7 @@ def to_dict(model: ScaledModel) -> dict[str, Any]:
         "factor": model.factor,
         "multipliers": vars(model.multipliers),
         "reached": vars(model.reached),
-        "overrides": {name: str(value) for name, value in model.overrides.items()},
+        "overrides": json.loads(json.dumps(model.overrides, default=str)),
         "input_size": list(model.input_size),
         "base_complexity": model.base_complexity.to_dict(),
         "complexity": model.complexity.to_dict(),

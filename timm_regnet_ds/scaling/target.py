@@ -12,6 +12,7 @@ __all__ = ["MEASURES", "Target", "nearest_factor", "parse_target", "target_of"]
 
 MEASURES = ("flops", "params", "acts")
 _PREFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
+MOST = 1e24
 UNITS = {f"{prefix}{measure[0]}": (measure, by) for measure in MEASURES for prefix, by in _PREFIXES.items()}
 
 
@@ -40,7 +41,7 @@ def parse_target(target: Any) -> Target:
             f"{nearest(unit, UNITS) if unit else ''}"
         )
     measure, by = UNITS[unit]
-    return Target(measure, number("target", float(match[1]), above=0) * by)
+    return Target(measure, number("target", float(match[1]) * by, above=0, most=MOST))
 
 
 def target_of(to: Any = None, **numbers: Any) -> Target | None:
@@ -53,7 +54,7 @@ def target_of(to: Any = None, **numbers: Any) -> Target | None:
     if len(given) > 1:
         raise ValueError(f"one target is needed, not {len(given)}: {', '.join(given)}")
     for name, value in given.items():
-        return parse_target(value) if name == "to" else Target(name, number(name, value, above=0))
+        return parse_target(value) if name == "to" else Target(name, number(name, value, above=0, most=MOST))
     return None
 
 

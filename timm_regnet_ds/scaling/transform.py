@@ -10,7 +10,7 @@ from statistics import fmean
 from .axes import Axes
 from .profile import Profile
 from .rounding import nearest_multiple
-from .rules import Args, Rule
+from .rules import Args, Grouped, Rule
 from .strategy import Multipliers, Strategy
 
 __all__ = ["Scaled", "balance", "rewrite"]
@@ -43,9 +43,11 @@ def rewrite(axes: Axes, args: Args, input_size: tuple[int, int, int], multiplier
     if axes.finish is not None:
         new = axes.finish(args, new, ratio)
     depths = _grown(axes.depth, args, new)
-    reached = Multipliers(
-        _sum_ratio(depths), _width_ratio(_grown(axes.width, args, new), depths), multipliers.group_width, ratio
-    )
+    grouped = [rule for rule in axes.width if isinstance(rule, Grouped)]
+    widths = _grown([rule for rule in axes.width if not isinstance(rule, Grouped)], args, new)
+    width = _width_ratio(widths, depths)
+    groups = _width_ratio(_grown(grouped, args, new), []) if grouped else width
+    reached = Multipliers(_sum_ratio(depths), width, groups, ratio)
     return Scaled(new, size, reached, _area_ratio(input_size, size))
 
 
