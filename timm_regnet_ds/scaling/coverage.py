@@ -139,8 +139,8 @@ def _finished(part: Path) -> Iterator[dict[str, Any]]:
 
 
 def _in_processes(names: list[str]) -> Iterator[dict[str, Any]]:
-    workers = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads, "initargs": (1,)}
-    with ProcessPoolExecutor(os.cpu_count(), **workers) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), spawn, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             for future in as_completed([pool.submit(row, name) for name in names]):
                 yield future.result()

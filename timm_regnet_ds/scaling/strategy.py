@@ -101,9 +101,8 @@ def resolve_strategy(strategy: str | float | Strategy | Mapping[str, Any]) -> St
         return _of_alpha(f"alpha={alpha:g}", alpha)
     if isinstance(strategy, Mapping):
         if strategy.keys() != {"name", "depth", "width", "resolution"}:
-            raise ValueError(
-                f"a strategy has a name and exponents of depth, width and resolution, not {dict(strategy)}"
-            )
+            raise ValueError(f"a strategy has name, depth, width and resolution, not {', '.join(strategy)}")
+
         exponents = {axis: number(axis, strategy[axis], least=0) for axis in ("depth", "width", "resolution")}
         return Strategy(str(strategy["name"]), **exponents)
     found: Strategy = lookup("strategy", strategy, STRATEGIES)
