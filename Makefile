@@ -18,9 +18,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Every model of this project through timm's own suite; `make test` runs it on one model of each family and size.
+# timm's own suite on every model of this project and on a scaled model of each of timm's classes; `make test` runs it
+# on one model of each family and size, and on scaled models of a few classes.
 test-timm: $(VENV)/.test
-	TIMM_TESTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_timm_suite.py
+	TIMM_TESTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_timm_suite.py tests/test_timm_suite_scaled.py
 
 # The oldest supported set of torch, timm and the rest, in an environment of its own.
 test-oldest:

@@ -232,6 +232,10 @@ def test_scaled_is_a_model_of_timm():
 
 def test_a_built_model_scales_as_it_was_built():
     model = timm.create_model("vit_tiny_patch16_224", num_classes=10, class_token=False, global_pool="avg", img_size=96)
+    if not hasattr(model, "_model_args"):  # timm < 1.0.31 does not keep the arguments
+        with pytest.raises(ValueError, match="as base_args"):
+            trd.scale(model, 2)
+        return
     s = trd.scale(model, 2)
     assert s.base_complexity == trd.measure(model)
     assert s.base_complexity.input_size == (3, 96, 96)
@@ -330,6 +334,8 @@ def test_saved_models_rebuild_without_a_search(tmp_path, monkeypatch):
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert again.num_classes == 5
+    monkeypatch.undo()
+    assert trd.scale(again, 2).base_complexity == trd.measure(again)
 
 
 @pytest.fixture
@@ -381,3 +387,46 @@ def test_a_row_can_be_added_at_run_time():
         assert all(width % 32 == 0 for width in s.overrides["channels"])
     finally:
         del AXES[Other], _registry._model_entrypoints["other_resnet"]
+
+
+def test_a_declaration_names_arguments():
+    with pytest.raises(ValueError, match="Plain has no argument 'depth'; did you mean 'depths'"):
+
+        @trd.scalable(depth="depth")
+        class Plain(nn.Module):
+            def __init__(self, depths=(1, 2)):
+                super().__init__()
+
+
+def test_a_tag_and_a_strategy_of_ones_own_are_saved():
+    tagged = timm.create_model("convnext_atto.d2_in1k", num_classes=3)
+    s = trd.scale(tagged, 3, strategy=trd.Strategy("mine", 0.5, 0.2, 0.3))
+    again = timm.create_model("scaled", **json.loads(json.dumps(s.recipe())))
+    assert trd.measure(again) == s.complexity
+    assert s.recipe()["base"] == "convnext_atto.d2_in1k"
+
+
+def test_modules_imported_meanwhile_are_restored():
+    import types
+
+    from timm_regnet_ds.scaling.capture import intercepted
+
+    late = types.ModuleType("late_module")
+    sys.modules["late_module"] = late
+    try:
+        with intercepted(lambda build: build.run()):
+            late.build_model_with_cfg = timm.models.build_model_with_cfg
+        assert late.build_model_with_cfg is timm.models.build_model_with_cfg
+        assert timm.models.build_model_with_cfg.__module__ == "timm.models._builder"
+    finally:
+        del sys.modules["late_module"]
+
+
+@pytest.mark.parametrize("strategy", ["w", "dwr", "dWr"])
+@pytest.mark.parametrize("base", ["resnet50", "regnety_040", "convnext_tiny", "efficientnet_b0"])
+def test_exponents_are_the_predicted_ones(base, strategy):
+    from timm_regnet_ds.scaling.exponents import exponents, predicted
+
+    found, wanted = exponents(base, strategy), predicted(STRATEGIES[strategy])
+    assert found.params == pytest.approx(wanted.params, abs=0.06)
+    assert found.acts == pytest.approx(wanted.acts, abs=0.06)

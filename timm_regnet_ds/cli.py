@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     scaling.add_argument("--tolerance", type=float, metavar="T", help="fail if the target is missed by more than T")
     scaling.add_argument("--json", action="store_true", help="print one JSON object")
     scaling.add_argument("--all", action="store_true", help="scale every architecture of timm and write a table of it")
-    scaling.add_argument("--output", default="docs", metavar="DIR", help="where --all writes coverage.md and .csv")
+    scaling.add_argument("--output", metavar="DIR", help="where --all writes coverage.md and .csv (default: docs)")
     scaling.set_defaults(run=_scale)
 
     comparing = commands.add_parser("strategies", help="all strategies side by side")
@@ -116,8 +116,10 @@ def _scale(options: argparse.Namespace) -> None:
             raise ValueError("scale --all scales every architecture by its own factors: only --output goes with it")
         from .scaling import coverage
 
-        coverage.write(options.output)
+        coverage.write(options.output or "docs")
         return
+    if options.output is not None:
+        raise ValueError("--output goes with --all only")
     if options.model is None:
         raise ValueError("scale needs a model, or --all")
     model = scale(

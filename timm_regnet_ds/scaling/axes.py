@@ -7,6 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from timm_regnet_ds._check import nearest
+
 from .capture import Build
 from .rules import Args, Depth, Rule, Width
 
@@ -87,6 +89,9 @@ def scalable(
         depth: names of the arguments that are numbers of blocks, or rules.
         width: names of the arguments that are numbers of channels, or rules.
         **axes: other fields of `Axes`.
+
+    Raises:
+        ValueError: a name that the constructor does not have.
     """
     row = Axes(depth=_rules(depth, Depth), width=_rules(width, Width), **axes)
 
@@ -94,6 +99,11 @@ def scalable(
         AXES[cls] = row
         init = cls.__init__  # type: ignore[misc]
         signature = inspect.signature(init)
+        for rule in (*row.depth, *row.width):
+            name = getattr(rule, "path", "").partition(".")[0]
+            if name and name not in signature.parameters:
+                known = list(signature.parameters)[1:]
+                raise ValueError(f"{cls.__name__} has no argument {name!r}{nearest(name, known)}: {', '.join(known)}")
 
         @functools.wraps(init)
         def recording(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -55,7 +55,7 @@ def base_of(model: str | nn.Module, given: dict[str, Any], input_size: Any) -> B
         return _named(model, given)
     if not isinstance(model, nn.Module):
         raise TypeError(f"a timm model's name or a torch.nn.Module is needed, not {type(model).__name__}")
-    cfg = getattr(model, "pretrained_cfg", None)
+    cfg: Any = getattr(model, "pretrained_cfg", None)
     name = cfg.get("architecture") if isinstance(cfg, dict) else None
     if name is not None and is_model(name):
         _refuse_size(input_size)
@@ -98,7 +98,8 @@ def _own(model: nn.Module, input_size: Any) -> Base:
     axes = axes_of(build)
     if axes is None or args is None:
         raise ValueError(
-            f"{name} was not built by timm, and its class does not declare what scales: decorate it with `scalable`"
+            f"{name} was not built by timm, and its class does not keep what it was made from: "
+            "decorate it with `scalable`"
         )
     if not isinstance(input_size, Sequence) or len(input_size) != 3:
         raise ValueError(f"{name} needs input_size=(channels, height, width), not {input_size!r}")
@@ -140,7 +141,8 @@ def _created_with(model: Any, name: str, cfg: dict[str, Any], given: dict[str, A
     """Name and arguments of ``create_model`` for a model that it built, as it is now."""
     if cfg.get("tag") and get_pretrained_cfg(f"{name}.{cfg['tag']}") is not None:
         name = f"{name}.{cfg['tag']}"
-    registered = get_pretrained_cfg(name).to_dict()
+    own = get_pretrained_cfg(name)
+    registered = own.to_dict() if own is not None else {}
     differing = {key: cfg[key] for key in _DATA if cfg.get(key) is not None and cfg[key] != registered.get(key)}
     args = dict(getattr(model, "_model_args", {}))
     args |= {key: getattr(model, key) for key in ("num_classes", "in_chans") if hasattr(model, key)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
 from timm.models import create_model
@@ -56,8 +56,9 @@ def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) 
         model: nn.Module = base.build.model_cls(**deepcopy({**base.build.args, **changes.args, **kwargs}))
         return model
     given = {**base.given, **kwargs}
-    saved = kwargs.get("pretrained_cfg")
-    cfg = saved if isinstance(saved, Mapping) or is_dataclass(saved) else {**base.cfg, **changes.cfg}
+    cfg = base.cfg | changes.cfg
+    if saved := _saved(kwargs.get("pretrained_cfg")):
+        cfg = saved | {"architecture": cfg["architecture"]}
     # A copy: some classes take their arguments apart.
     settled = deepcopy({key: value for key, value in changes.args.items() if key not in kwargs})
 
@@ -75,6 +76,13 @@ def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) 
 
     with intercepted(changed):
         return create_model(base.name, pretrained=pretrained, **given)
+
+
+def _saved(cfg: Any) -> dict[str, Any] | None:
+    """A pretrained config that came with weights; None for a tag, or none."""
+    if is_dataclass(cfg) and not isinstance(cfg, type):
+        return {key: value for key, value in asdict(cfg).items() if value is not None}
+    return dict(cfg) if isinstance(cfg, Mapping) else None
 
 
 def _sides(value: Any, base: Base, scaled: Scaled) -> Any:

@@ -44,6 +44,10 @@ class ScaledModel:
     _base: Base = field(repr=False, compare=False)
     _changes: Changes = field(repr=False, compare=False)
 
+    def __str__(self) -> str:
+        how = f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}"
+        return f"{how}: {self.complexity}; flops {self.growth.flops:.3g} times the base's"
+
     @property
     def alpha(self) -> float | None:
         """How much of the growth goes to width, for strategies of the α family."""
@@ -113,7 +117,7 @@ class ScaledModel:
         Raises:
             ValueError: a name that is taken or is none, or a model of a class that timm did not build.
         """
-        if not name.isidentifier():
+        if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"a registered name consists of letters, digits and underscores, not {name!r}")
         if is_model(name) or name in vars(registered):
             raise ValueError(f"timm already has a model {name!r}")

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from timm.models import is_model
+
 from timm_regnet_ds.complexity import Counts
 
 from .exponents import exponents, predicted
@@ -123,10 +125,17 @@ def growth(names: Iterable[str]) -> str:
     lines = [f"{'':32}{'params':>16}{'body':>16}{'acts':>16}"]
     for name in names:
         for strategy in ("w", "dwr", "dWr"):
-            found, wanted = exponents(name, strategy), predicted(STRATEGIES[strategy])
+            label = f"{name if len(name) <= 27 else f'{name[:26]}…'} {strategy}"
+            try:
+                found = exponents(name, strategy)
+            except ValueError as error:
+                if not is_model(name):
+                    raise
+                lines.append(f"{label:32}{textwrap.shorten(str(error), 48, placeholder=' …')}")
+                continue
+            wanted = predicted(STRATEGIES[strategy])
             pairs = ((getattr(found, part), getattr(wanted, part)) for part in ("params", "body", "acts"))
-            cells = "".join(f"{f'{fitted:.2f} ({theory:.2f})':>16}" for fitted, theory in pairs)
-            lines.append(f"{f'{name} {strategy}':32}{cells}")
+            lines.append(f"{label:32}" + "".join(f"{f'{fitted:.2f} ({theory:.2f})':>16}" for fitted, theory in pairs))
     return "\n".join(lines)
 
 
