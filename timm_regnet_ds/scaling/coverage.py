@@ -66,7 +66,7 @@ def _flops(name: str, _: dict[str, Any]) -> int:
 
 
 def _axis(strategy: str, name: str, _: dict[str, Any]) -> int:
-    return int(scale(name, 4.0, strategy=strategy).growth.flops > 1.2)
+    return int(scale(name, 4.0, strategy=strategy).growth.flops > 1)
 
 
 def _groups(name: str, found: dict[str, Any]) -> int | None:
