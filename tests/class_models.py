@@ -2,8 +2,31 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import timm
+
+import timm_regnet_ds as trd
+
+
+def _images(side: int) -> dict[str, Any]:
+    return {"pretrained_cfg_overlay": {"input_size": (3, side, side)}}
+
+
+# Arguments that make the largest of them quick to run.
+SMALLER: dict[str, dict[str, Any]] = {
+    "beit_base_patch16_224": {"depth": 4},
+    "deepseek_vit_412m": {"depth": 4, "img_size": 84},
+    "deepseek_vit_412m_enc": {"depth": 4, "img_size": 84},
+    "gemma4_vit_167m": {"depth": 4, "img_size": 96},
+    "gemma4_vit_167m_enc": {"depth": 4, "img_size": 96},
+    "mobilenetv5_base": _images(128),
+    "mobilenetv5_300m_enc": _images(128),
+    "naflexvit_base_patch16_gap": _images(64),
+    "qwen3_vit_88m": {"depth": 4, "img_size": 64},
+    "qwen3_vit_88m_enc": {"depth": 4, "img_size": 64},
+    "samvit_base_patch16_224": {"depth": 4, "global_attn_indexes": [1, 3]},
+}
 
 COVERAGE = Path(__file__).parent.parent / "docs" / "coverage.csv"
 
@@ -24,7 +47,8 @@ def cheapest() -> dict[str, str]:
     return {name: row["architecture"] for name, row in sorted(found.items())}
 
 
-def strategy_of(architecture: str) -> str:
-    """dWr, or what a model without depth or width allows."""
+def scaled_by_2(architecture: str) -> trd.ScaledModel:
+    """By dWr, or by what a model without depth or width allows."""
     row = next(row for row in rows() if row["architecture"] == architecture)
-    return "dWr" if row["d"] == row["w"] == "1" else "r"
+    strategy = "dWr" if row["d"] == row["w"] == "1" else "r"
+    return trd.scale(architecture, 2, strategy=strategy, base_args=SMALLER.get(architecture))

@@ -22,7 +22,7 @@ def total(output):
 
 @pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES)
 def test_a_scaled_model_is_a_working_model_of_its_class(architecture):
-    s = trd.scale(architecture, 2, strategy=class_models.strategy_of(architecture))
+    s = class_models.scaled_by_2(architecture)
     assert s.growth.flops == pytest.approx(2, rel=0.25)
     model = s.create(num_classes=5) if _classifies(architecture) else s.create()
     assert type(model) is s.model_cls
@@ -43,9 +43,9 @@ def test_a_scaled_model_is_a_working_model_of_its_class(architecture):
 
 @pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES)
 def test_features_have_the_reductions_of_the_base(architecture):
-    s = trd.scale(architecture, 2, strategy=class_models.strategy_of(architecture))
+    s = class_models.scaled_by_2(architecture)
     try:
-        base = timm.create_model(architecture, features_only=True)
+        base = timm.create_model(architecture, features_only=True, **class_models.SMALLER.get(architecture, {}))
     except Exception as error:
         pytest.skip(f"{architecture} has no features_only: {str(error)[:60]}")
     scaled = s.create(features_only=True)

@@ -10,8 +10,6 @@ import class_models
 import pytest
 import timm_suite
 
-import timm_regnet_ds as trd
-
 REPRESENTATIVES = ["ResNet", "RegNet", "EfficientNet", "ConvNeXt", "VisionTransformer", "SwinTransformer", "MaxxVit"]
 
 CLASSES = class_models.cheapest()
@@ -21,7 +19,7 @@ BASES = [CLASSES[name] for name in (CLASSES if os.environ.get("TIMM_TESTS") == "
 def register(base: str) -> str:
     """Under a name that begins with the base's: timm treats some families by their names."""
     name = f"{base}_by_2"
-    trd.scale(base, 2, strategy=class_models.strategy_of(base)).register(name)
+    class_models.scaled_by_2(base).register(name)
     return name
 
 

@@ -1,5 +1,6 @@
 """Building what a base is made from, changed: through timm, or a class of one's own directly."""
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
@@ -99,10 +100,19 @@ def _sizes(base: Base, scaled: Scaled) -> dict[str, Any]:
     pairs = list(zip(base.input_size[1:], scaled.input_size[1:], strict=True))
     for name in ("pool_size", "test_pool_size"):
         if base.cfg.get(name):
-            sizes[name] = tuple(-(-side * new // old) for side, (old, new) in zip(base.cfg[name], pairs, strict=True))
+            sizes[name] = tuple(_map_side(side, *pair) for side, pair in zip(base.cfg[name], pairs, strict=True))
     if base.cfg.get("test_input_size"):
         channels, *sides = base.cfg["test_input_size"]
         unit = base.axes.unit(base.args)
         wanted = (nearest_multiple(side * new / old, unit) for side, (old, new) in zip(sides, pairs, strict=True))
         sizes["test_input_size"] = (channels, *wanted)
     return sizes
+
+
+def _map_side(side: int, image: int, new_image: int) -> int:
+    """Side of the last feature map for a new image, from that for an old one."""
+    reduction = 2 ** round(math.log2(image / side))
+    for whole in (math.ceil, math.floor):
+        if whole(image / reduction) == side:
+            return whole(new_image / reduction)
+    return side + (new_image - image) // reduction  # convolutions without padding
