@@ -260,6 +260,7 @@ def test_register_makes_it_an_ordinary_name():
     s.register("resnet18_twice")
     try:
         assert timm.is_model("resnet18_twice")
+        assert "resnet18_twice" not in trd.list_models()
         model = timm.create_model("resnet18_twice", num_classes=3)
         assert trd.measure(timm.create_model("resnet18_twice")) == s.complexity
         assert model.num_classes == 3

@@ -18,5 +18,10 @@ def list_models(filter: str = "*") -> list[str]:
     return [
         name
         for name, entrypoint in _model_entrypoints.items()
-        if entrypoint.__module__.startswith("timm_regnet_ds.") and fnmatchcase(name, filter)
+        if _is_ours(entrypoint.__module__) and fnmatchcase(name, filter)
     ]
+
+
+def _is_ours(module: str) -> bool:
+    """Scaled models to which somebody has given names are theirs."""
+    return module.startswith("timm_regnet_ds.") and not module.endswith(".registered")
