@@ -28,6 +28,9 @@ SMALLER: dict[str, dict[str, Any]] = {
     "samvit_base_patch16_224": {"depth": 4, "global_attn_indexes": [1, 3]},
 }
 
+# Scaled by 2 it has maps of 24 channels, 24 by 24, which timm's own test takes for those of the other memory format.
+MISTAKEN = "test_mambaout"
+
 COVERAGE = Path(__file__).parent.parent / "docs" / "coverage.csv"
 
 
@@ -41,6 +44,8 @@ def cheapest() -> dict[str, str]:
     """Class → architecture that this timm has."""
     found: dict[str, dict[str, str]] = {}
     for row in rows():
+        if row["architecture"] == MISTAKEN:
+            continue
         best = found.get(row["class"])
         if timm.is_model(row["architecture"]) and (best is None or int(row["flops"]) < int(best["flops"])):
             found[row["class"]] = row

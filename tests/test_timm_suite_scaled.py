@@ -10,6 +10,8 @@ import class_models
 import pytest
 import timm_suite
 
+import timm_regnet_ds as trd
+
 REPRESENTATIVES = ["ResNet", "RegNet", "EfficientNet", "ConvNeXt", "VisionTransformer", "SwinTransformer", "MaxxVit"]
 
 CLASSES = class_models.cheapest()
@@ -20,6 +22,8 @@ def register(base: str) -> str:
     """Under a name that begins with the base's: timm treats some families by their names."""
     name = f"{base}_by_2"
     class_models.scaled_by_2(base).register(name)
+    # The base with the same arguments.
+    trd.scale(base, 1, strategy="r", base_args=class_models.SMALLER.get(base)).register(f"{base}_by_1")
     return name
 
 
@@ -32,7 +36,7 @@ def or_the_base_fails(test):
             test(model_name=model_name, **arguments)
         except Exception:
             try:
-                test(model_name=model_name.removesuffix("_by_2"), **arguments)
+                test(model_name=model_name.removesuffix("2") + "1", **arguments)
             except Exception as failure:
                 pytest.skip(f"the base fails as well: {str(failure)[:80]}")
             raise
