@@ -70,13 +70,8 @@ def _dla_unit(args: Args) -> int:
     return math.lcm(8, fits(2, args["base_width"] / 64)) if args["cardinality"] > 1 else 8
 
 
-# Blocks of a DenseNet see what all before them gave: flops grow with the number of layers to a power of 1.6.
-_DENSE = 0.3
-
-
-def _densenet_wider(args: Args, by: Multipliers) -> Args:
-    growth = by.width * by.depth**-_DENSE
-    return {**args, "growth_rate": nearest_multiple(args["growth_rate"] * growth, 4)} if growth != 1 else args
+# Blocks of a DenseNet see what all before them gave: flops grow with the number of layers to this power.
+_DENSE = 1.6
 
 
 def _dpn_wider(args: Args, by: Multipliers) -> Args:
@@ -142,8 +137,8 @@ AXES |= {
         multiple=32,
     ),
     "densenet.DenseNet": Axes(
-        depth=(Depth("block_config"),),
-        width=(Rewrite(_densenet_wider, lambda args: [args["growth_rate"] * sum(args["block_config"]) ** _DENSE]),),
+        depth=(Rewrite(Depth("block_config").scale, lambda args: [sum(args["block_config"]) ** _DENSE]),),
+        width=(Width("growth_rate", 4),),
         multiple=32,  # pooling drops a last odd row
     ),
     "dpn.DPN": Axes(depth=(Depth("k_sec"),), width=(Rewrite(_dpn_wider, _dpn_widths),)),
