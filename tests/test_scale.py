@@ -95,7 +95,7 @@ def test_single_axes_change_nothing_else(base):
     assert side.complexity.params == pytest.approx(side.base_complexity.params, rel=0.06)  # of tables of positions
 
 
-def test_depthwise_stays_depthwise_and_groups_keep_their_number():
+def test_depthwise_stays_depthwise_and_group_widths_grow():
     for base in ("mobilenetv2_100", "resnext50_32x4d", "regnety_004"):
         s = trd.scale(base, 4)
         before, after = s.create_base(), s.create()
@@ -114,11 +114,16 @@ def test_depthwise_stays_depthwise_and_groups_keep_their_number():
 @pytest.mark.parametrize("base", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b1", "mvitv2_tiny"])
 def test_heads_keep_their_size(base):
     s = trd.scale(base, 6)
-    heads, widths = ([f"{name}" for name in s.overrides if part in name] for part in ("head", "embed_dim"))
-    if heads:
-        new = torch.tensor(s.overrides[widths[0]]) / torch.tensor(s.overrides[heads[0]])
-        old = torch.tensor(s.base_value(widths[0])) / torch.tensor(s.base_value(heads[0]))
-        assert new.flatten()[0] == old.flatten()[0]
+
+    def sizes(args):
+        said = (args.get("model_cfg") and vars(args["model_cfg"])) or args
+        heads, widths = (next(v for k, v in said.items() if k.startswith(part)) for part in ("num_heads", "embed_dim"))
+        heads, widths = (v if isinstance(v, (list, tuple)) else [v] for v in (heads, widths))
+        return list(heads), [width / head for width, head in zip(widths, heads, strict=False)]
+
+    before, after = sizes({name: s.base_value(name) for name in s.overrides}), sizes(s.overrides)
+    assert sum(after[0]) > sum(before[0])
+    assert after[1] == before[1]
 
 
 @pytest.mark.parametrize(

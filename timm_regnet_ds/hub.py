@@ -11,6 +11,7 @@ from torch import nn
 
 from .complexity import Complexity, Counts, measure
 from .models import list_models
+from .scaling.stock import shapes_of
 
 try:
     from timm.models import get_model_args
@@ -117,7 +118,7 @@ def _check_rebuilt(model: nn.Module, name: str, args: dict[str, Any]) -> None:
     call = f"create_model({', '.join([repr(name), *(f'{key}={value!r}' for key, value in args.items())])})"
     advice = "pass the arguments that it was created with as model_args"
     try:
-        wanted, found = _shapes(model), _shapes(_build(name, args))
+        wanted, found = shapes_of(model), shapes_of(_build(name, args))
     except Exception as error:
         raise ValueError(f"{call} does not build this model: {error}; {advice}") from error
     different = [key for key in sorted(wanted | found) if wanted.get(key) != found.get(key)]
@@ -133,10 +134,6 @@ def _build(name: str, args: dict[str, Any]) -> nn.Module:
     except NotImplementedError:  # it looks at values
         with torch.random.fork_rng([]):
             return create_model(name, **args)
-
-
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 
 def _title(model: nn.Module, name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass, replace
 from typing import Any
 
-__all__ = ["change_at", "leaves", "map_leaves", "value_at"]
+__all__ = ["change_at", "leaves", "map_leaves", "value_at", "values_at"]
 
 
 def value_at(node: Any, path: str) -> Any:
@@ -12,6 +12,19 @@ def value_at(node: Any, path: str) -> Any:
     for name in path.split("."):
         node = _get(node, name)
     return node
+
+
+def values_at(node: Any, path: str) -> list[Any]:
+    """All that a path leads to, ``*`` being every item of a mapping or a sequence; none where it leads nowhere."""
+    name, _, rest = path.partition(".")
+    if name != "*":
+        child = _get(node, name)
+        found = [] if child is None else [child]
+    elif isinstance(node, Mapping):
+        found = list(node.values())
+    else:
+        found = list(node) if isinstance(node, (list, tuple)) else []
+    return [value for child in found for value in values_at(child, rest)] if rest else found
 
 
 def change_at(node: Any, path: str, change: Callable[[Any], Any]) -> Any:

@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .paths import change_at, leaves, map_leaves, value_at
+from .paths import change_at, leaves, map_leaves, value_at, values_at
 from .rounding import nearest_multiple, round_group_width
 from .strategy import Multipliers
 
@@ -39,14 +39,7 @@ def _change(args: Args, path: str, change: Callable[[float], float]) -> Args:
 
 
 def _numbers(args: Args, path: str) -> list[float]:
-    found: list[float] = []
-
-    def collect(value: Any) -> Any:
-        found.extend(leaf for leaf in leaves(value) if _is_number(leaf) and leaf > 0)
-        return value
-
-    change_at(args, path, collect)
-    return found
+    return [leaf for value in values_at(args, path) for leaf in leaves(value) if _is_number(leaf) and leaf > 0]
 
 
 @dataclass(frozen=True)
@@ -101,12 +94,12 @@ class Repeats(_AtPath):
             change = _whole(len(blocks) * (multipliers.depth - 1) / self.multiple) * self.multiple
             while len(blocks) + change < 1:
                 change += self.multiple
+            if not change:
+                return blocks
             first, *others = blocks
             pattern = others or [self.again(first)]
             wanted = len(blocks) + change - 1
             # From the first to the last, evenly: blocks that differ within a stage keep their order and their shares.
-            if not change:
-                return blocks
             places = [_whole(i * (len(pattern) - 1) / (wanted - 1)) for i in range(wanted)] if wanted > 1 else [-1]
             spread = [deepcopy(pattern[place]) for place in places[:wanted]]
             return type(blocks)([first, *spread])
@@ -114,14 +107,7 @@ class Repeats(_AtPath):
         return change_at(args, self.path, scaled)
 
     def numbers(self, args: Args) -> list[float]:
-        found: list[float] = []
-
-        def collect(blocks: Any) -> Any:
-            found.append(len(blocks))
-            return blocks
-
-        change_at(args, self.path, collect)
-        return found
+        return [len(blocks) for blocks in values_at(args, self.path)]
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class ScaledModel:
         reached: by how much they have grown, after rounding.
         overrides: the arguments of the model's class that differ from the base's.
         input_size: (channels, height, width) of images.
+        base_complexity: flops, params and acts of the base, measured.
     """
 
     base: str
@@ -41,6 +42,7 @@ class ScaledModel:
     reached: Multipliers
     overrides: dict[str, Any] = field(hash=False)
     input_size: tuple[int, int, int]
+    base_complexity: Complexity = field(repr=False)
     _base: Base = field(repr=False, compare=False)
     _changes: Changes = field(repr=False, compare=False)
 
@@ -57,11 +59,6 @@ class ScaledModel:
     def complexity(self) -> Complexity:
         """Flops, params and acts, measured."""
         return measured(f"{self.base} scaled by {self.factor:g}", self._base, self._changes, self.input_size)[1]
-
-    @cached_property
-    def base_complexity(self) -> Complexity:
-        """Flops, params and acts of the base, measured."""
-        return measured(self.base, self._base, Changes(), self._base.input_size)[1]
 
     @property
     def predicted(self) -> Growth:

@@ -16,6 +16,7 @@ from .making import Changes, changes_of
 from .profile import Profile, profile
 from .scaled_model import ScaledModel, measured
 from .search import Found, find_factor
+from .stock import shapes_of
 from .strategy import STRATEGIES, Strategy, resolve_strategy
 from .target import Target, target_of
 from .transform import Scaled, balance, rewrite
@@ -129,7 +130,7 @@ class _Scaler:
     def model(self, factor: float, scaled: Scaled) -> ScaledModel:
         changes = changes_of(self.base, scaled)
         multipliers = self.strategy.multipliers(factor)
-        model = ScaledModel(
+        return ScaledModel(
             self.base.name,
             self.strategy,
             factor,
@@ -137,12 +138,10 @@ class _Scaler:
             scaled.reached,
             dict(changes.args),
             scaled.input_size,
+            self.profile.complexity,
             self.base,
             changes,
         )
-        if "profile" in vars(self):
-            vars(model)["base_complexity"] = self.profile.complexity
-        return model
 
     def to(self, target: Target, tolerance: float | None) -> ScaledModel:
         exponent = _exponent(self.strategy, target.measure)
@@ -202,8 +201,7 @@ def _check_axes(base: Base, strategy: Strategy) -> None:
 def _check_same(model: nn.Module, base: Base) -> None:
     """Of a model whose arguments are not recorded, as before timm 1.0.31: that its name alone builds it."""
     built, _ = measured(base.name, base, Changes(), base.input_size)
-    shapes = ({name: value.shape for name, value in m.state_dict().items()} for m in (built, model))
-    if base.cfg is not None and next(shapes) != next(shapes):
+    if base.cfg is not None and shapes_of(built) != shapes_of(model):
         raise ValueError(f"{base.name} alone does not build this model: pass the arguments that did as base_args")
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from .base import Base
 from .making import Changes, make
 
-__all__ = ["stock_args"]
+__all__ = ["shapes_of", "stock_args"]
 
 
 def stock_args(base: Base, changes: Changes) -> tuple[str, dict[str, Any]]:
@@ -35,11 +35,11 @@ def stock_args(base: Base, changes: Changes) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"timm alone cannot build {base.name} scaled: {error}") from None
     try:
         with torch.device("meta"), torch.random.fork_rng([]):
-            built = _shapes(create_model(name, **args))
+            built = shapes_of(create_model(name, **args))
     except Exception as error:
         raise ValueError(f"timm alone cannot build {name} scaled by {', '.join(args)}: {error}") from error
     with torch.device("meta"), torch.random.fork_rng([]):
-        wanted = _shapes(make(base, changes))
+        wanted = shapes_of(make(base, changes))
     if built != wanted:
         raise ValueError(f"timm alone cannot build {name} scaled: its entrypoint ignores some of {', '.join(args)}")
     return name, args
@@ -51,5 +51,6 @@ def _fields(before: Any, after: Any) -> dict[str, Any]:
     return {key: value for key, value in new.items() if value != old.get(key)}
 
 
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shapes of a model's weights and buffers."""
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
