@@ -1,0 +1,103 @@
+"""Rows files: whole rows or none, whoever writes and whenever it is killed."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from timm_regnet_ds.rows import RowsFile
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return RowsFile(tmp_path / "deep" / "rows.jsonl", "number", 3)
+
+
+def test_rows_come_back_as_written(rows):
+    assert rows.read_if_there() == []
+    rows.append({"n": 1, "text": "α\n"})
+    rows.append({"n": 2.5, "text": None})
+    assert rows.read() == [{"n": 1, "text": "α\n"}, {"n": 2.5, "text": None}]
+
+
+def test_a_broken_last_line_is_left_out_and_then_replaced(rows):
+    rows.append({"n": 1})
+    with open(rows.path, "a") as file:
+        file.write('{"kind": "num')
+    with pytest.warns(UserWarning, match="line 2 is broken off"):
+        assert rows.read() == [{"n": 1}]
+    rows.append({"n": 2})
+    assert rows.read() == [{"n": 1}, {"n": 2}]
+
+
+def test_a_file_that_is_one_long_broken_line(rows):
+    rows.path.parent.mkdir()
+    rows.path.write_text("x" * 200_000)
+    rows.append({"n": 2})
+    assert rows.read() == [{"n": 2}]
+
+
+def test_a_broken_line_before_the_last_is_named(rows):
+    rows.append({"n": 1})
+    text = rows.path.read_text()
+    rows.path.write_text("{oops\n" + text)
+    with pytest.raises(ValueError, match="line 1 is no JSON"):
+        rows.read()
+
+
+@pytest.mark.parametrize("change", [{"version": 2}, {"kind": "letter"}])
+def test_rows_of_another_version_or_kind_are_refused(rows, change):
+    rows.append({"n": 1})
+    row = json.loads(rows.path.read_text()) | change
+    rows.path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="line 1 is not a number of version 3, but"):
+        rows.read()
+
+
+def test_nan_is_refused_and_nothing_is_written(rows):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        rows.append({"n": float("nan")})
+    assert rows.read_if_there() == []
+
+
+def _write(path, worker):
+    for i in range(20):
+        RowsFile(path, "number", 3).append({"worker": worker, "i": i, "padding": "x" * 5000})
+
+
+def test_processes_append_side_by_side(rows):
+    with ProcessPoolExecutor(4) as pool:
+        list(pool.map(_write, [rows.path] * 4, range(4)))
+    written = {(row["worker"], row["i"]) for row in rows.read()}
+    assert len(written) == 80
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from timm_regnet_ds.rows import RowsFile
+rows = RowsFile(Path(sys.argv[1]), "number", 3)
+start = len(rows.read_if_there())
+for i in range(start, 100_000):
+    rows.append({"i": i, "padding": "x" * 2000})
+    print(i, flush=True)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*broken off")
+def test_killed_at_random_no_row_is_lost_or_written_twice(rows):
+    chance = random.Random(0)
+    for _ in range(5):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(rows.path)], stdout=subprocess.PIPE, text=True)
+        writer.stdout.readline()
+        time.sleep(chance.uniform(0, 0.2))
+        writer.send_signal(signal.SIGKILL)
+        said = [int(line) for line in writer.stdout.read().splitlines()]
+        numbers = [row["i"] for row in rows.read()]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) > max(said, default=0)
