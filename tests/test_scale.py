@@ -153,7 +153,9 @@ def test_targets_are_met(base, target):
 
 
 def test_tolerance_names_the_nearest():
-    with pytest.raises(ValueError, match=r"no nearer to .* flops than .*are [\d,]+ \(factor .*\) and [\d,]+ \("):
+    with pytest.raises(
+        ValueError, match=r"no nearer to .* flops than .*are [\d,]+ flops \(factor .*\) and [\d,]+ flops \("
+    ):
         trd.scale("vit_tiny_patch16_224", to="1.3gf", tolerance=1e-4)
     assert trd.scale("resnet50", to="8gf", tolerance=0.02).complexity.flops == pytest.approx(8e9, rel=0.02)
 

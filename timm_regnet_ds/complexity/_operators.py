@@ -85,6 +85,7 @@ class Known(NamedTuple):
     output: Callable[..., Tensor | None] | None
     composite: bool
     uncounted: bool
+    computes: bool
 
 
 @functools.cache
@@ -95,4 +96,10 @@ def known(func: Any) -> Known:
     output = OUTPUTS.get(name) if own and "out" not in func._overloadname else None
     composite = not counted and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
     multiplies = name not in NOT_MULTIPLY_ADDS and any(fnmatchcase(name, pattern) for pattern in UNCOUNTED)
-    return Known(counted, output, composite, not counted and not composite and (multiplies or not own))
+    unknown = not counted and not composite and (multiplies or not own)
+    return Known(counted, output, composite, unknown, not _is_view(func))
+
+
+def _is_view(func: Any) -> bool:
+    """Whether an operator returns its input, seen otherwise."""
+    return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)

@@ -68,11 +68,13 @@ class Complexity(Counts):
         input_size: (channels, height, width) of the image.
         uncounted: operators that do, or may do, multiply-adds and have no formula here (custom operators, FFTs,
             matrix decompositions …), with the number of calls. ``flops`` and ``acts`` are without them.
+        operators: calls of operators, counted or not, views apart: about as many kernels as a GPU is given.
         parts: what ``by_module`` and ``by_operator`` add up.
     """
 
     input_size: InputSize
     uncounted: Mapping[str, int] = field(default_factory=dict, hash=False)
+    operators: int = field(default=0, compare=False)
     parts: tuple[Part, ...] = field(default=(), repr=False, compare=False)
 
     def by_module(self, depth: int | None = None) -> Breakdown:
@@ -113,7 +115,11 @@ class Complexity(Counts):
     def to_dict(self) -> dict[str, Any]:
         """The totals as plain values, for json."""
         fields = {"flops": self.flops, "params": self.params, "acts": self.acts}
-        return fields | {"input_size": list(self.input_size), "uncounted": dict(self.uncounted)}
+        return fields | {
+            "input_size": list(self.input_size),
+            "uncounted": dict(self.uncounted),
+            "operators": self.operators,
+        }
 
 
 @dataclass(frozen=True)

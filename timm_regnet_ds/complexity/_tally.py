@@ -30,9 +30,10 @@ class Tally(TorchDispatchMode):
                 self.params.setdefault(p.untyped_storage()._cdata, (path, p.numel()))
         self.counts: dict[str, dict[str, list[int]]] = {path: {} for path, _ in self.params.values()}
         self.uncounted: dict[str, int] = {}
+        self.operators = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        counted, output, composite, uncounted = known(func)
+        counted, output, composite, uncounted, computes = known(func)
         kwargs = kwargs or {}
         out = output(*args, **kwargs) if output and args[0].is_meta else None
         if out is None and composite:
@@ -40,6 +41,7 @@ class Tally(TorchDispatchMode):
                 return func.decompose(*args, **kwargs)
         if out is None:
             out = func(*args, **kwargs)
+        self.operators += computes
         if counted:
             self.count(*counted, args, out)
         elif uncounted:
@@ -90,4 +92,5 @@ class Tally(TorchDispatchMode):
             self.add(path, "other", 0, numel, 0)
         parts = [Part(path, kind, Counts(*c)) for path, kinds in self.counts.items() for kind, c in kinds.items()]
         total = sum((part.counts for part in parts), NOTHING)
-        return Complexity(total.flops, total.params, total.acts, input_size, self.uncounted, tuple(parts))
+        counts = (total.flops, total.params, total.acts)
+        return Complexity(*counts, input_size, self.uncounted, self.operators, tuple(parts))

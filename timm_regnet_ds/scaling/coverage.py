@@ -20,6 +20,7 @@ from timm.models import list_models, model_entrypoint
 from torch import nn
 
 from timm_regnet_ds.complexity import measure_made
+from timm_regnet_ds.files import write_text
 
 from .capture import unintercepted
 from .scaler import scale
@@ -124,8 +125,8 @@ def write(folder: str | os.PathLike[str], names: Iterable[str] | None = None) ->
             store.flush()
             bar.update()
     ordered = [rows[name] for name in wanted]
-    _write_whole(path / "coverage.csv", _csv_text(ordered))
-    _write_whole(path / "coverage.md", _markdown(ordered))
+    write_text(path / "coverage.csv", _csv_text(ordered))
+    write_text(path / "coverage.md", _markdown(ordered))
     part.unlink()
 
 
@@ -146,12 +147,6 @@ def _in_processes(names: list[str]) -> Iterator[dict[str, Any]]:
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _csv_text(rows: list[dict[str, Any]]) -> str:

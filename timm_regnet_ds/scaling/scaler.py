@@ -1,8 +1,8 @@
 """`scale`: any model that timm can build, larger or smaller, as timm would build it."""
 
-import math
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from .scaled_model import ScaledModel, measured
 from .search import Found, find_factor
 from .stock import shapes_of
 from .strategy import STRATEGIES, Strategy, resolve_strategy
-from .target import Target, target_of
+from .target import Budget, Predictor, Target, target_of
 from .transform import Scaled, balance, rewrite
 
 __all__ = ["scale"]
@@ -40,6 +40,8 @@ def scale(
     flops: float | None = None,
     params: float | None = None,
     acts: float | None = None,
+    latency_ms: float | None = None,
+    on: Predictor | None = None,
     tolerance: float | None = None,
     base_args: dict[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
@@ -57,6 +59,8 @@ def scale(
         strategy: how growth is shared between depth, width and resolution: a name of ``STRATEGIES``.
         alpha: the same as a number: how much goes to width; the rest is shared by depth and resolution.
         flops, params, acts: the target as a number.
+        latency_ms: instead of those, the milliseconds that the model may take at most.
+        on: what predicts them: ``timm_regnet_ds.bench.LatencyModel.load("card.json")``.
         tolerance: by how much the model may miss its target, as a share of it.
         base_args: arguments of ``timm.create_model`` for the base.
         input_size: (channels, height, width), for modules that timm did not build.
@@ -67,7 +71,7 @@ def scale(
         TypeError: ``model_or_name`` is neither a name nor a module.
     """
     how = _strategy(strategy, alpha)
-    target = target_of(to, flops=flops, params=params, acts=acts)
+    target = _target(target_of(to, flops=flops, params=params, acts=acts), latency_ms, on)
     if (factor is None) == (target is None):
         raise ValueError("a factor or a target is needed, and not both" if factor is None else _BOTH)
     if factor is not None:
@@ -143,25 +147,29 @@ class _Scaler:
             changes,
         )
 
-    def to(self, target: Target, tolerance: float | None) -> ScaledModel:
-        exponent = _exponent(self.strategy, target.measure)
+    def to(self, target: Target | Budget, tolerance: float | None) -> ScaledModel:
+        base = self.profile.complexity
+        exponent = target.exponent(self.strategy, base)
         if not exponent:
             raise ValueError(f"strategy {self.strategy.name} does not change {target.measure}: it reaches no target")
         tried: dict[float, ScaledModel] = {}
 
-        def value_at(factor: float) -> tuple[Hashable, Callable[[], int]]:
+        def value_at(factor: float) -> tuple[Hashable, Callable[[], float]]:
             self.check_size(factor)
             tried[factor] = model = self.model(factor, self.scaled(factor))
-            return repr((model.overrides, model.input_size)), lambda: getattr(model.complexity, target.measure)
+            return repr((model.overrides, model.input_size)), lambda: target.of(model.complexity)
 
-        start = Found(1.0, getattr(self.profile.complexity, target.measure))
-        best, below, above = find_factor(target, start, exponent, value_at, tolerance)
+        best, below, above = find_factor(target, Found(1.0, target.of(base)), exponent, value_at, tolerance)
+        if not target.exceedable and below is not None:
+            best = below
         off = abs(best.value / target.value - 1)
-        if (below is None or above is None) and off > OUT_OF_REACH:
-            limit = f"no less than {best.value:,}" if below is None else f"no more than {best.value:,}"
-            raise ValueError(f"{self.base.name} by {self.strategy.name} reaches {limit} {target.measure}, not {target}")
+        if (below is None and not target.exceedable) or ((below is None or above is None) and off > OUT_OF_REACH):
+            limit = f"no {'less' if below is None else 'more'} than {replace(target, value=best.value)}"
+            raise ValueError(f"{self.base.name} by {self.strategy.name} reaches {limit}, not {target}")
         if tolerance is not None and off > tolerance:
-            sides = " and ".join(f"{side.value:,} (factor {side.factor:g})" for side in (below, above) if side)
+            sides = " and ".join(
+                f"{replace(target, value=side.value)} (factor {side.factor:g})" for side in (below, above) if side
+            )
             raise ValueError(
                 f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.2%}; "
                 f"the nearest that were found are {sides}"
@@ -178,6 +186,16 @@ class _Scaler:
                     f"{self.base.name} scaled by {factor:g} would have about {elements:.1e} {measure}, more than "
                     f"memory could hold (allowed: up to {LARGEST:.1e})"
                 )
+
+
+def _target(target: Target | None, latency_ms: float | None, on: Predictor | None) -> Target | Budget | None:
+    if (latency_ms is None) != (on is None):
+        raise ValueError("latency_ms and on go together: a time, and what predicts it")
+    if latency_ms is None or on is None:
+        return target
+    if target is not None:
+        raise ValueError(f"one target is needed, not two: {target}, and {latency_ms} ms")
+    return Budget(number("latency_ms", latency_ms, above=0), on)
 
 
 def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:
@@ -207,8 +225,3 @@ def _check_same(model: nn.Module, base: Base) -> None:
 
 def _lacking(axes: Axes, strategy: Strategy) -> list[str]:
     return [axis for axis in ("depth", "width") if getattr(strategy, axis) and not getattr(axes, axis)]
-
-
-def _exponent(strategy: Strategy, measure: str) -> float:
-    """The measure grows as the factor to this power (Eq. 6)."""
-    return math.log2(getattr(strategy.growth(2.0), measure))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
-from .target import Target
+from .target import Budget, Target
 
 __all__ = ["Found", "find_factor"]
 
@@ -22,14 +22,14 @@ class Found:
     """A factor and what its model has of the target's measure."""
 
     factor: float
-    value: int
+    value: float
 
 
 def find_factor(
-    target: Target,
+    target: Target | Budget,
     start: Found,
     exponent: float,
-    value_at: Callable[[float], tuple[Hashable, Callable[[], int]]],
+    value_at: Callable[[float], tuple[Hashable, Callable[[], float]]],
     tolerance: float | None = None,
 ) -> tuple[Found, Found | None, Found | None]:
     """The factor whose model comes nearest to ``target``, the least of several, of those that are tried.
@@ -48,7 +48,7 @@ def find_factor(
         The nearest; the largest found below the target; the smallest found above.
     """
     near = min(_NEAR, tolerance or _NEAR)
-    counted: dict[Hashable, int] = {}
+    counted: dict[Hashable, float] = {}
     tried: list[Found] = []
     stale = 0
 
@@ -77,7 +77,9 @@ def find_factor(
     return best(), *sides()
 
 
-def _next(target: Target, below: Found | None, above: Found | None, last: Found, exponent: float) -> float | None:
+def _next(
+    target: Target | Budget, below: Found | None, above: Found | None, last: Found, exponent: float
+) -> float | None:
     if below is None or above is None:
         by = (target.value / last.value) ** (1 / exponent)
         # At least so far that the rounding of something changes.

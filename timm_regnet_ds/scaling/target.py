@@ -3,12 +3,15 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from timm_regnet_ds._check import nearest, number
+from timm_regnet_ds.complexity import Complexity
 
-__all__ = ["MEASURES", "Target", "nearest_factor", "parse_target", "target_of"]
+from .strategy import Strategy
+
+__all__ = ["MEASURES", "Budget", "Predictor", "Target", "nearest_factor", "parse_target", "target_of"]
 
 MEASURES = ("flops", "params", "acts")
 _PREFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12}
@@ -23,8 +26,54 @@ class Target:
     measure: str
     value: float
 
+    # Whether a model may be above it.
+    exceedable = True
+
     def __str__(self) -> str:
         return f"{self.value:,.0f} {self.measure}"
+
+    def of(self, complexity: Complexity) -> float:
+        """What a model has of what is to be reached."""
+        value: int = getattr(complexity, self.measure)
+        return value
+
+    def exponent(self, strategy: Strategy, base: Complexity) -> float:
+        """It grows about as the scaling factor to this power (Eq. 6)."""
+        return math.log2(getattr(strategy.growth(2.0), self.measure))
+
+
+class Predictor(Protocol):
+    """What predicts a model's milliseconds, such as ``timm_regnet_ds.bench.LatencyModel``."""
+
+    def predict(self, model_or_name: Complexity, /) -> float: ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """No more than so many milliseconds, as ``on`` predicts them."""
+
+    value: float
+    on: Predictor
+
+    measure = "latency"
+    exceedable = False
+
+    def __str__(self) -> str:
+        return f"{self.value:g} ms"
+
+    def of(self, complexity: Complexity) -> float:
+        return self.on.predict(complexity)
+
+    def exponent(self, strategy: Strategy, base: Complexity) -> float:
+        by = strategy.growth(2.0)
+        grown = replace(
+            base,
+            flops=round(base.flops * by.flops),
+            params=round(base.params * by.params),
+            acts=round(base.acts * by.acts),
+            operators=round(base.operators * strategy.multipliers(2.0).depth),
+        )
+        return math.log2(self.of(grown) / self.of(base))
 
 
 def parse_target(target: Any) -> Target:

@@ -1,0 +1,208 @@
+"""Many measurements: rows that survive kills, reports, comparisons, and the commands."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from bench_models import QUICK, TINY, result
+
+from timm_regnet_ds.bench.comparing import compare
+from timm_regnet_ds.bench.reporting import report
+from timm_regnet_ds.bench.running import Job, read_results, results_file, run_jobs
+from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.cli import main
+
+QUICKLY = ["--device", "cpu", "--threads", "1", "--seconds", "0.2", "--precision", "50%", "--input-size", "64"]
+
+
+def jobs(widths):
+    return [Job("anynet", Setting(**QUICK), {**TINY, "widths": [width, width]}) for width in widths]
+
+
+def test_a_model_that_fails_is_a_row_and_the_rest_goes_on(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    broken = Job("anynet", Setting(**QUICK), {**TINY, "widths": [0, 8]})
+    refused = Job("vit_tiny_patch16_224", Setting(**{**QUICK, "input_size": 100}))
+    results = list(run_jobs([broken, refused, *jobs([8])], path))
+    assert "widths must be a whole number" in results[0].failure
+    assert "refuses an image of size 3×100×100" in results[1].failure
+    assert results[2].failure is None
+    again = read_results([path])
+    assert again == results
+    assert again[2].measurement == results[2].measurement
+
+
+def test_resume_measures_what_is_not_there(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    assert len(list(run_jobs(jobs([8, 16]), path))) == 2
+    added = list(run_jobs(jobs([8, 16, 24]), path, resume=True))
+    assert [r.job.model_args["widths"] for r in added] == [[24, 24]]
+    assert len(list(run_jobs(jobs([8]), path))) == 1
+    assert len(read_results([path])) == 4
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from test_bench_rows import jobs
+from timm_regnet_ds.bench.running import run_jobs
+for _ in run_jobs(jobs(range(8, 72, 8)), sys.argv[1], resume=True):
+    print("row", flush=True)
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*broken off")
+def test_killed_at_random_a_run_loses_the_measurement_in_progress_alone(tmp_path, request):
+    path, tests = tmp_path / "rows.jsonl", str(request.path.parent)
+    chance, kills = random.Random(1), 0
+    for _ in range(30):
+        before = len(results_file(path).read_if_there())
+        run = subprocess.Popen([sys.executable, "-c", KILLED, str(path), tests], stdout=subprocess.PIPE, text=True)
+        run.stdout.readline()
+        time.sleep(chance.uniform(0, 1.5))
+        if run.poll() is None:
+            run.send_signal(signal.SIGKILL)
+            kills += 1
+        said = 1 + len(run.stdout.read().splitlines())
+        run.wait()
+        rows = results_file(path).read()
+        assert len(rows) >= min(before + said, 8)
+        if len(rows) == 8 and run.returncode == 0:
+            break
+    assert kills >= 2
+    assert sorted(row["model_args"]["widths"][0] for row in rows) == list(range(8, 72, 8))
+
+
+def test_a_broken_last_line_is_left_out(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    list(run_jobs(jobs([8]), path))
+    with open(path, "a") as file:
+        file.write('{"kind": "measurement", "ver')
+    with pytest.warns(UserWarning, match="line 2 is broken off"):
+        assert main(["report", str(path), "--output", str(tmp_path / "report")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "is not a measurement of version 1, but kind measurement, version 2"),
+        ({"kind": "population"}, "is not a measurement of version 1, but kind population, version 1"),
+        ({"timing": {}}, "is no whole measurement"),
+        ({"setting": {}}, "is no whole measurement"),
+    ],
+    ids=str,
+)
+def test_rows_of_something_else_are_refused(tmp_path, change, message, capsys):
+    path = tmp_path / "rows.jsonl"
+    list(run_jobs(jobs([8]), path))
+    path.write_text(json.dumps(json.loads(path.read_text()) | change) + "\n")
+    assert main(["report", str(path), "--output", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "none.jsonl")]) == 2
+
+
+# Reports
+
+
+def test_a_report_has_every_measurement(tmp_path):
+    results = [result(f"model_{i}", (i * 10**9, i * 10**6, i * 10**6), i) for i in range(1, 4)]
+    results += [result("model_1", (10**9, 10**6, 10**6), 0.5, dtype="bf16")]
+    paths = report(results, tmp_path)
+    assert sorted(path.name for path in paths) == ["report.md", "roofline.png", "rows.csv", "times.png"]
+    assert all(path.stat().st_size > 0 for path in paths)
+    text = (tmp_path / "report.md").read_text()
+    assert text.count("\n| model_") == 4
+    assert "a card, inference, batch 1, bf16" in text
+    with open(tmp_path / "rows.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["timing.median"] for row in rows] == ["1", "2", "3", "0.5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
+
+
+def test_a_report_of_nothing_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="of 0 rows none is a measurement"):
+        report([], tmp_path)
+
+
+# Comparisons
+
+
+def test_ratios_have_the_intervals_of_both():
+    a = [result("one", (1, 1, 1), 10), result("two", (1, 1, 1), 20), result("only_a", (1, 1, 1), 1)]
+    b = [result("two", (1, 1, 1), 10, dtype="bf16"), result("one", (1, 1, 1), 20, dtype="bf16")]
+    found = compare(a, b)
+    assert found.differ == (("dtype", "fp32", "bf16"),)
+    assert [(r.model, r.ratio) for r in found.ratios] == [("one", 2.0), ("two", 0.5)]
+    assert found.only_a == ("only_a",)
+    assert found.ratios[0].high / 2 == pytest.approx(1 + 0.01 * 2**0.5, rel=1e-3)
+    assert found.ratios[0].low < 2 < found.ratios[0].high
+    assert all(len(line) <= 80 for line in str(found).splitlines())
+
+
+def test_settings_that_vary_within_a_side_must_be_alike():
+    a = [result("one", (1, 1, 1), t, batch_size=n) for n, t in ((1, 10), (8, 20))]
+    b = [result("one", (1, 1, 1), t, batch_size=n) for n, t in ((8, 30), (1, 5))]
+    assert sorted(r.ratio for r in compare(a, b).ratios) == [0.5, 1.5]
+
+
+def test_nothing_in_common_is_an_error():
+    with pytest.raises(ValueError, match=r"no model is in both: A has 1 measurements \(one\), B 1 \(two\)"):
+        compare([result("one", (1, 1, 1), 1)], [result("two", (1, 1, 1), 1)])
+
+
+# Commands
+
+
+def test_the_command_prints_a_table_and_appends_rows(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    listed = tmp_path / "list.txt"
+    listed.write_text("anynet  # the first\n\nregnet\n")
+    arguments = ["bench", "--file", str(listed), "--output", str(path), *QUICKLY]
+    assert main([*arguments, "--model-kwargs", "num_classes=10", "--batch-size", "2"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["anynet(num_classes=10)", "regnet(num_classes=10)"]
+    assert max(map(len, [header, *lines])) <= 80
+    assert main([*arguments, "--model-kwargs", "num_classes=10", "--batch-size", "2", "--resume"]) == 0
+    assert len(read_results([path])) == 2
+    assert main(["compare", str(path), str(path), "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    assert [row["ratio"] for row in rows] == [1, 1]
+
+
+def test_json_is_the_row(capsys):
+    assert main(["bench", "anynet", "--json", "--mode", "train", "--dtype", "amp", *QUICKLY]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["model"] == "anynet"
+    assert row["setting"]["mode"] == "train"
+    assert row["setting"]["dtype"] == "amp"
+    assert row["timing"]["median"] > 0
+    assert list(row["steps"]) == ["forward", "backward", "optimizer"]
+
+
+def test_failures_exit_with_1_after_the_others(capsys):
+    assert main(["bench", "vit_tiny_patch16_224", "anynet", *QUICKLY]) == 1
+    _, failed, measured = capsys.readouterr().out.splitlines()
+    assert failed.startswith("vit_tiny_patch16_224 failed: ")
+    assert measured.startswith("anynet")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "bench needs models"),
+        (["anynett"], "did you mean 'anynet'"),
+        (["--filter", "nothing*"], "no timm model matches 'nothing*'"),
+        (["anynet", "--resume"], "--resume goes with --output"),
+        (["anynet", "--device", "cuda:9"], "no device 'cuda:9'"),
+        (["anynet", "--input-size", "3", "4"], "--input-size is a side, or channels, height and width"),
+        (["--file", "no/such/file"], "No such file"),
+    ],
+)
+def test_wrong_commands_exit_with_2(arguments, message, capsys):
+    assert main(["bench", *arguments]) == 2
+    assert message in capsys.readouterr().err

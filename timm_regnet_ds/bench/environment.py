@@ -1,0 +1,64 @@
+"""What a measurement was made on and with."""
+
+import functools
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+
+import timm_regnet_ds
+
+__all__ = ["device_name", "environment"]
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Device, driver, clocks, libraries and time; what is not known is None."""
+    cuda = torch.device(device).type == "cuda"
+    return {
+        "device_name": device_name(device),
+        **(_gpu(device) if cuda else {"driver": None, "clocks": None}),
+        "cuda": torch.version.cuda if cuda else None,
+        "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "timm_regnet_ds": timm_regnet_ds.__version__,
+        "python": platform.python_version(),
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+@functools.cache
+def device_name(device: str) -> str:
+    """The card, or the processor and its number of logical cores."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _processor() or platform.machine()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+# Fields of nvidia-smi --query-gpu, and what they are called in a row.
+_ASKED = {"driver_version": "driver", "clocks.sm": "sm", "clocks.mem": "memory", "clocks.max.sm": "sm_max"}
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    index = torch.device(device).index or 0
+    uuid = str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
+    command = ["nvidia-smi", f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader,nounits"]
+    command.append(f"--id=GPU-{uuid}" if uuid else f"--id={index}")
+    try:
+        line = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {"driver": None, "clocks": None}
+    driver, *clocks = (value.strip() for value in line.strip().split(","))
+    return {"driver": driver, "clocks": dict(zip(list(_ASKED.values())[1:], clocks, strict=True))}

@@ -1,0 +1,129 @@
+"""`bench`: the time of a model, its memory, and how near it comes to what the device can do."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from timm.models import create_model, is_model, list_models
+from torch import nn
+
+from timm_regnet_ds._check import nearest
+from timm_regnet_ds.complexity import Complexity, Counts, measure, measure_made
+
+from .batches import largest_batch
+from .ceilings import measure_ceilings
+from .devices import clock_of, is_out_of_memory, release, switches
+from .environment import environment
+from .measurement import Measurement, label_of
+from .repeating import Repetitions, repeat
+from .setting import Setting
+from .work import Work, prepared
+
+__all__ = ["bench", "check_name"]
+
+
+def bench(
+    model_or_name: str | nn.Module, *, setting: Setting | None = None, model_args: Any = None, **settings: Any
+) -> Measurement:
+    """Measure the time of a model.
+
+    >>> bench("regnetx_200mf", batch_size=1, device="cpu", seconds=2).setting.input_size
+    (3, 224, 224)
+
+    Args:
+        model_or_name: name of a timm model, or a module that takes images; a module is left as it is.
+        setting: how to measure.
+        model_args: arguments of ``timm.create_model``, for a name.
+        **settings: the same as fields of `Setting`, in place of ``setting`` or of some of its fields.
+
+    Raises:
+        ValueError: an unknown name or device, a setting that there is not, an image that the model refuses.
+        TypeError: neither a name nor a module, or a setting that is none.
+        RuntimeError: the model fails to run, or no batch fits.
+    """
+    setting = Setting(**settings) if setting is None else setting.settled(**settings)
+    args = dict(model_args or {})
+    if isinstance(model_or_name, str):
+        check_name(model_or_name)
+        name = model_or_name
+        with torch.random.fork_rng([]):
+            torch.manual_seed(setting.seed)
+            model = create_model(name, **args)
+        complexity = measure_made(label_of(name, args), partial(create_model, name, **args), setting.input_size)[1]
+    else:
+        if args:
+            raise ValueError("model_args go with a model's name: the module is built already")
+        model, name = model_or_name, type(model_or_name).__name__
+        complexity = measure(model_or_name, setting.input_size)
+    return _measured(model, name, args, complexity, setting)
+
+
+def check_name(name: str) -> None:
+    """Raise a ValueError for a name that timm does not know."""
+    if ":" not in name and not is_model(name.partition(".")[0]):
+        raise ValueError(f"timm has no model {name!r}{nearest(name, list_models())}")
+
+
+def _measured(
+    model: nn.Module, name: str, args: Mapping[str, Any], complexity: Complexity, setting: Setting
+) -> Measurement:
+    ceilings = measure_ceilings(setting.device, setting.dtype, setting.threads)
+    size, clock = complexity.input_size, clock_of(setting.device)
+    try:
+        with switches(setting.device, setting.threads, tf32=setting.dtype == "tf32"), torch.random.fork_rng():
+            torch.manual_seed(setting.seed)
+            ready = prepared(model, setting, size)
+            if setting.batch_size == "max":
+                attempt = partial(_attempt, ready, setting, size)
+                setting = setting.settled(batch_size=largest_batch(attempt, setting.device, setting.seconds))
+            setting = setting.settled(input_size=size)
+            clock.reset_memory()
+            repetitions, names = _repeated(Work(ready, setting, size, setting.batch_size), clock, setting)
+            memory = clock.memory()
+            about = environment(setting.device)
+    except Exception as error:
+        raise _failure(label_of(name, args), setting, error) from error
+    finally:
+        if setting.compile is not None:
+            torch.compiler.reset()
+        release(setting.device)
+    steps = {step: repetitions.step(i) for i, step in enumerate(names)} if len(names) > 1 else {}
+    return Measurement(
+        name,
+        args,
+        setting,
+        repetitions.whole,
+        steps,
+        repetitions.warm_up,
+        repetitions.settled,
+        repetitions.reached,
+        *memory,
+        Counts(complexity.flops, complexity.params, complexity.acts),
+        complexity.operators,
+        ceilings,
+        about,
+    )
+
+
+def _attempt(ready: nn.Module, setting: Setting, size: tuple[int, int, int], batch: int) -> None:
+    Work(ready, setting, size, batch).run()
+
+
+def _repeated(work: Work, clock: Any, setting: Setting) -> tuple[Repetitions, list[str]]:
+    steps = list(work.steps.values())
+
+    def run() -> list[float]:
+        work.next()
+        times: list[float] = clock.time(steps)
+        return times
+
+    return repeat(run, setting.precision, setting.seconds), list(work.steps)
+
+
+def _failure(label: str, setting: Setting, error: Exception) -> Exception:
+    if is_out_of_memory(error):
+        return RuntimeError(f"{label}: {setting.batch_size} images do not fit into the memory of {setting.device}")
+    first = str(error).strip().partition("\n")[0] or type(error).__name__
+    kind = ValueError if isinstance(error, ValueError) else RuntimeError
+    return kind(f"{label} fails in {setting.mode} with {setting.dtype} on {setting.device}: {first}")

@@ -1,0 +1,132 @@
+"""Measuring many models, row by row into a file."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from timm_regnet_ds.rows import RowsFile
+
+from .devices import release
+from .environment import device_name
+from .harness import bench
+from .measurement import KIND, VERSION, Measurement, label_of
+from .setting import Setting
+
+__all__ = ["Job", "Result", "read_results", "results_file", "run_jobs"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model that is to be measured.
+
+    Attributes:
+        model: registered name.
+        setting: as asked for, with what it leaves open.
+        model_args: arguments of ``timm.create_model``.
+        tags: what a study wants to know of it again, such as base and strategy.
+    """
+
+    model: str
+    setting: Setting
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The model's name, with the arguments that it is built with."""
+        return label_of(self.model, self.model_args)
+
+    def row_on(self, device_name: str) -> dict[str, Any]:
+        """What a row says of the job, done on a device: two rows with the same are of the same job."""
+        return {
+            "model": self.model,
+            "model_args": dict(self.model_args),
+            "asked": self.setting.to_dict(),
+            "device_name": device_name,
+            "tags": dict(self.tags),
+        }
+
+    def row_here(self) -> dict[str, Any]:
+        """The same, on this machine's device."""
+        return self.row_on(device_name(self.setting.device))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a job on a device: a measurement, or the reason why there is none."""
+
+    job: Job
+    device_name: str
+    measurement: Measurement | None
+    failure: str | None
+
+    def to_row(self) -> dict[str, Any]:
+        """As plain values, for json."""
+        measured = {} if self.measurement is None else self.measurement.to_row()
+        return self.job.row_on(self.device_name) | measured | {"failure": self.failure}
+
+
+def results_file(path: str | Path) -> RowsFile:
+    """The file of rows at a path."""
+    return RowsFile(Path(path), KIND, VERSION)
+
+
+def read_results(paths: Iterable[str | Path]) -> list[Result]:
+    """All results in some files.
+
+    Raises:
+        ValueError: a broken line before the last, rows of another kind or version, or that lack something.
+        FileNotFoundError: no such file.
+    """
+    return [_result(row) for path in paths for row in results_file(path).read()]
+
+
+def run_jobs(
+    jobs: Sequence[Job], path: str | Path | None = None, resume: bool = False, progress: bool = False
+) -> Iterator[Result]:
+    """Measure each job, append its row to a file, and yield it; a model that fails is a row too.
+
+    Args:
+        jobs: what to measure.
+        path: the file; it need not exist. ``None``: no file.
+        resume: leave out jobs of which the file has a row; these are not yielded.
+        progress: show a bar with the remaining time, where standard error is a terminal.
+
+    Raises:
+        ValueError: a file of something else.
+    """
+    from tqdm import tqdm
+
+    file = None if path is None else results_file(path)
+    there = [] if file is None else file.read_if_there()
+    done = [r.job.row_on(r.device_name) for r in map(_result, there)] if resume else []
+    to_do = [job for job in jobs if job.row_here() not in done]
+    with tqdm(total=len(jobs), initial=len(jobs) - len(to_do), unit="model", disable=None if progress else True) as bar:
+        for job in to_do:
+            bar.set_postfix_str(job.model)
+            result = _done(job)
+            release(job.setting.device)
+            if file is not None:
+                file.append(result.to_row())
+            bar.update()
+            with bar.external_write_mode():
+                yield result
+
+
+def _done(job: Job) -> Result:
+    name = device_name(job.setting.device)
+    try:
+        return Result(job, name, bench(job.model, setting=job.setting, model_args=job.model_args), None)
+    except Exception as error:
+        # Whatever a model raises is a row: the others go on.
+        return Result(job, name, None, str(error) or type(error).__name__)
+
+
+def _result(row: Mapping[str, Any]) -> Result:
+    try:
+        job = Job(row["model"], Setting.recorded(row["asked"]), row["model_args"], row["tags"])
+        measurement = Measurement.from_row(row) if row["failure"] is None else None
+        return Result(job, row["device_name"], measurement, row["failure"])
+    except KeyError as error:
+        raise ValueError(f"a row of {row.get('model')!r} lacks {error}") from error

@@ -1,0 +1,134 @@
+"""RegNet against ResNe(X)t and EfficientNet. Designing Network Design Spaces, Figures 11 to 14, Tables 3 and 4.
+
+timm has no ResNeXt-152; it is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from timm_regnet_ds.bench.figures import new_figure
+from timm_regnet_ds.bench.measurement import Measurement
+from timm_regnet_ds.bench.running import Job, Result
+from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.bench.tables import markdown
+from timm_regnet_ds.files import save_figure
+
+from .paper_points import draw_paper_points
+from .printed_times import INFERENCE_V100
+from .study import Findings, Study, only
+
+__all__ = ["BASELINES"]
+
+FAMILIES = {
+    "regnetx_": "RegNetX",
+    "regnety_": "RegNetY",
+    "resnet": "ResNet",
+    "resnext": "ResNeXt",
+    "efficientnet_": "EfficientNet",
+}
+
+# Tables 3 and 4: models that the paper puts side by side.
+GROUPS = {
+    "Table 3a, about equal acts": (
+        ("regnetx_3_2gf", "resnet50"),
+        ("regnetx_3_2gf", "resnext50_32x4d"),
+        ("regnetx_6_4gf", "resnet101"),
+        ("regnetx_12gf", "resnext101_32x4d"),
+        ("regnetx_12gf", "resnet152"),
+    ),
+    "Table 3b, about equal flops": (
+        ("regnetx_4gf", "resnet50"),
+        ("regnetx_4gf", "resnext50_32x4d"),
+        ("regnetx_8gf", "resnet101"),
+        ("regnetx_8gf", "resnext101_32x4d"),
+        ("regnetx_12gf", "resnet152"),
+    ),
+    "Table 4, about equal flops": (
+        ("regnety_400mf", "efficientnet_b0"),
+        ("regnety_600mf", "efficientnet_b1"),
+        ("regnety_800mf", "efficientnet_b2"),
+        ("regnety_1_6gf", "efficientnet_b3"),
+        ("regnety_4gf", "efficientnet_b4"),
+        ("regnety_8gf", "efficientnet_b5"),
+        ("regnetx_8gf", "efficientnet_b5"),
+    ),
+}
+# The sizes at which the paper runs them, where timm's own differ.
+SIZES = {"resnet50": 224, "resnet101": 224, "resnet152": 224, "resnext50_32x4d": 224, "resnext101_32x4d": 224}
+
+MODES = ("inference", "train")
+
+
+def _jobs(given: Mapping[str, Any]) -> list[Job]:
+    modes = [given["mode"]] if "mode" in given else MODES
+    return [
+        Job(name, Setting(**{"input_size": SIZES.get(name), **given, "mode": mode}), tags={"model": name, "mode": mode})
+        for mode in modes
+        for name in INFERENCE_V100
+    ]
+
+
+def _find(results: Sequence[Result], output: Path) -> Findings:
+    modes = [mode for mode in MODES if any(only(results, mode=mode))]
+    if not modes:
+        raise ValueError(f"baselines needs measurements of its models; there are none among {len(results)} rows")
+    pictures, parts = [], []
+    for mode in modes:
+        times = {name: m for name in INFERENCE_V100 for m in only(results, mode=mode, model=name)}
+        pictures.append(_picture(mode, times, output))
+        batch = next(iter(times.values())).setting.batch_size
+        parts.append(f"### {mode.capitalize()}, batch {batch}\n\n{_table(times, mode)}")
+        parts += [f"{title}:\n\n{text}" for title, group in GROUPS.items() if (text := _ratios(times, group))]
+    return Findings("\n\n".join(parts), pictures)
+
+
+def _table(times: Mapping[str, Measurement], mode: str) -> str:
+    header = ["model", "size", "flops (G)", "params (M)", "acts (M)", "ms for an image"]
+    rows = [
+        [
+            *(name, "×".join(map(str, m.setting.input_size[1:])), f"{m.complexity.flops / 1e9:.2f}"),
+            *(f"{m.complexity.params / 1e6:.1f}", f"{m.complexity.acts / 1e6:.1f}", f"{1e3 / m.images_per_second:.4g}"),
+            *([f"{INFERENCE_V100[name]:.3f}"] if mode == "inference" else []),
+        ]
+        for name, m in times.items()
+    ]
+    return markdown([*header, *(["V100 in the paper"] if mode == "inference" else [])], rows)
+
+
+def _ratios(times: Mapping[str, Measurement], pairs: Sequence[tuple[str, str]]) -> str:
+    rows = [
+        [
+            f"{other} / {regnet}",
+            *(
+                f"{getattr(times[other].complexity, of) / getattr(times[regnet].complexity, of):.2f}"
+                for of in ("flops", "acts")
+            ),
+            f"{times[regnet].images_per_second / times[other].images_per_second:.2f}",
+            f"{INFERENCE_V100[other] / INFERENCE_V100[regnet]:.2f}",
+        ]
+        for regnet, other in pairs
+        if regnet in times and other in times
+    ]
+    return markdown(["ratio", "flops", "acts", "time", "the paper's, V100 inference"], rows) if rows else ""
+
+
+def _picture(mode: str, times: Mapping[str, Measurement], output: Path) -> Path:
+    figure, axes = new_figure(columns=2, width=5.2, height=4.2)
+    for one, measure in zip(axes.flat, ("flops", "acts"), strict=True):
+        for i, (prefix, family) in enumerate(FAMILIES.items()):
+            group = [m for name, m in times.items() if name.startswith(prefix)]
+            unit = 1e9 if measure == "flops" else 1e6
+            points = sorted((getattr(m.complexity, measure) / unit, 1e3 / m.images_per_second) for m in group)
+            if points:
+                one.plot(*zip(*points, strict=True), "o-", color=f"C{i}", markersize=4, linewidth=1, label=family)
+        one.set(xlabel="flops (GF)" if measure == "flops" else "acts (M)", ylabel="time for an image (ms)")
+        one.set(xscale="log", yscale="log")
+        one.legend(fontsize=7)
+        if mode == "inference":
+            draw_paper_points(one, INFERENCE_V100, measure, "the paper's, V100")
+    figure.suptitle("Inference" if mode == "inference" else "A training step", fontsize=10)
+    return save_figure(figure, output / f"{mode}.png")
+
+
+BASELINES = Study("baselines", "RegNet beside ResNe(X)t and EfficientNet", _jobs, _find)

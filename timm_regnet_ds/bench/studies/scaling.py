@@ -1,0 +1,101 @@
+"""How fast are the strategies? Fast and Accurate Model Scaling, Figures 4 to 7, 11 and 12: the side of speed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from timm_regnet_ds.bench.figures import colours, new_figure
+from timm_regnet_ds.bench.measurement import Measurement
+from timm_regnet_ds.bench.running import Job, Result
+from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.bench.tables import markdown
+from timm_regnet_ds.files import save_figure
+from timm_regnet_ds.scaling import STRATEGIES
+
+from .paper_points import draw_paper_points
+from .printed_times import TRAINING_V100
+from .study import Findings, Study, only
+
+__all__ = ["SCALING"]
+
+BASES = ("efficientnet_b0", "regnety_500mf", "regnetz_500mf")
+ALPHAS = (0.0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 0.8, 1.0)
+TARGETS = ("500mf", "1gf", "2gf", "4gf", "8gf", "16gf")
+
+
+def _jobs(given: Mapping[str, Any]) -> list[Job]:
+    own = {"mode": "train", "batch_size": "max" if Setting(**given).kind == "cuda" else 2}
+    setting = Setting(**{**own, **given})
+    ways: list[tuple[str, dict[str, Any]]] = [(f"strategy {name}", {"strategy": name}) for name in STRATEGIES]
+    ways += [(f"α = {alpha:.2f}", {"alpha": alpha}) for alpha in ALPHAS]
+    return [
+        Job("scaled", setting, {"base": base, "to": to, **way}, {"base": base, "way": label, "target": to})
+        for base in BASES
+        for label, way in ways
+        for to in TARGETS
+    ]
+
+
+def _find(results: Sequence[Result], output: Path) -> Findings:
+    ways: list[str] = list(dict.fromkeys(r.job.tags["way"] for r in results if r.measurement and "way" in r.job.tags))
+    if not ways:
+        raise ValueError(f"scaling needs measurements of scaled models; there are none among {len(results)} rows")
+    bases = [base for base in BASES if any(only(results, base=base))]
+    pictures = []
+    for base in bases:
+        figure, axes = new_figure(columns=2, rows=2, width=5.4)
+        for row, kind in enumerate(("strategy", "α")):
+            groups = {way: list(only(results, base=base, way=way)) for way in ways if way.startswith(kind)}
+            groups = {way: group for way, group in groups.items() if group}
+            _draw(axes[row, 0], groups, "activations for an image (M)", lambda m: m.complexity.acts / 1e6)
+            _draw(axes[row, 1], groups, "time for an image (ms)", lambda m: 1e3 / m.images_per_second)
+        setting = next(only(results, base=base)).setting
+        if setting.training:
+            own = {name: ms for name, ms in TRAINING_V100.items() if name.startswith(base)}
+            draw_paper_points(axes[0, 1], own, "flops", "dWr in the paper, V100")
+        figure.suptitle(f"{base}, scaled: {'a training step' if setting.training else 'inference'}", fontsize=10)
+        pictures.append(save_figure(figure, output / f"{base}.png"))
+    tables = [f"### {base}\n\n{_table(base, ways, results)}" for base in bases]
+    return Findings("\n\n".join([_INTRODUCTION, *tables]), pictures)
+
+
+_INTRODUCTION = (
+    "Milliseconds for an image of the base scaled to so many flops; in brackets, times that of strategy dWr at the "
+    "same flops."
+)
+
+
+def _draw(axes: Any, groups: Mapping[str, Sequence[Measurement]], label: str, value: Any) -> None:
+    for way, colour in colours(groups).items():
+        line = sorted(groups[way], key=lambda m: m.complexity.flops)
+        axes.plot(
+            [m.complexity.flops / 1e9 for m in line],
+            [value(m) for m in line],
+            "o-",
+            color=colour,
+            markersize=3.5,
+            linewidth=1,
+            label=way,
+        )
+    axes.set(xlabel="flops (GF)", ylabel=label, xscale="log", yscale="log")
+    axes.legend(fontsize=7)
+
+
+def _table(base: str, ways: Sequence[str], results: Sequence[Result]) -> str:
+    targets = [to for to in TARGETS if any(only(results, base=base, target=to))]
+    times = {(way, to): _time(results, base, way, to) for way in ways for to in targets}
+    rows = [[way, *(_cell(times[way, to], times.get(("strategy dWr", to))) for to in targets)] for way in ways]
+    return markdown(["scaled by", *targets], rows)
+
+
+def _time(results: Sequence[Result], base: str, way: str, to: str) -> float | None:
+    return next((1e3 / m.images_per_second for m in only(results, base=base, way=way, target=to)), None)
+
+
+def _cell(time: float | None, fast: float | None) -> str:
+    if time is None:
+        return "–"
+    return f"{time:.4g}" + (f" ({time / fast:.2f}×)" if fast else "")
+
+
+SCALING = Study("scaling", "The speed of scaling strategies", _jobs, _find)

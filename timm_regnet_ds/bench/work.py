@@ -1,0 +1,159 @@
+"""A model made ready to be measured: the steps of a repetition, on inputs that rotate."""
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+
+from .folding import fold_batch_norms
+from .setting import Setting
+
+__all__ = ["Work", "prepared"]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST = {"cuda": torch.float16, "cpu": torch.bfloat16}
+
+# So many inputs take turns, unless they are large.
+_INPUTS = 4
+_INPUT_BYTES = 2**30
+
+_BEFORE_GRAPH = 3  # repetitions on a side stream, as recording asks for
+
+
+def prepared(model: nn.Module, setting: Setting, size: tuple[int, int, int]) -> nn.Module:
+    """A copy of a model in the setting's mode, format and place; folded and compiled where that is asked for.
+
+    Raises:
+        ValueError: a model without gradient checkpointing, or whose BatchNorm cannot be folded.
+    """
+    model = copy.deepcopy(model).to(setting.device).train(setting.training)
+    if setting.fold_bn:
+        fold_batch_norms(model, torch.randn(1, *size, device=setting.device))
+    if setting.grad_checkpointing:
+        _checkpoint(model)
+    model = model.to(dtype=_DTYPES.get(setting.dtype, torch.float32))
+    if setting.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    if setting.compile is not None:
+        compiled: Any = torch.compile(model, mode=setting.compile)
+        return compiled
+    return model
+
+
+def _checkpoint(model: nn.Module) -> None:
+    try:
+        model.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AttributeError, AssertionError) as error:
+        raise ValueError(f"{type(model).__name__} has no gradient checkpointing") from error
+
+
+class Work:
+    """The steps of a repetition of one model.
+
+    Args:
+        model: as `prepared` gives it.
+        setting: how it is measured.
+        size: (channels, height, width).
+        batch: number of images.
+    """
+
+    def __init__(self, model: nn.Module, setting: Setting, size: tuple[int, int, int], batch: int) -> None:
+        self.model = model
+        self.setting = setting
+        self.images = _images(setting, size, batch)
+        self.turn = 0
+        self.image = self.images[0].clone()
+        names = ("forward", "backward", "optimizer") if setting.training else ("inference",)
+        self.steps: dict[str, Callable[[], None]] = {name: getattr(self, f"_{name}") for name in names}
+        if setting.training:
+            self._prepare_training(batch)
+        if setting.cuda_graphs:
+            self.steps = {"graph": self._recorded()}
+
+    def _prepare_training(self, batch: int) -> None:
+        # A learning rate this low leaves the numbers finite, however often the step is repeated.
+        self.optimizer = create_optimizer_v2(self.model, opt=self.setting.optimizer, lr=1e-6)
+        amp = self.setting.dtype == "amp" and self.setting.kind == "cuda"
+        self.scaler = torch.amp.GradScaler(self.setting.kind, enabled=amp)
+        with torch.no_grad(), self._autocast():
+            classes = _logits(self.model(self.image)).shape[-1]
+        generator = torch.Generator(self.setting.device).manual_seed(self.setting.seed + 1)
+        self.labels = torch.randint(classes, (batch,), generator=generator, device=self.setting.device)
+        self.loss_fn = nn.CrossEntropyLoss()
+        self.loss: Any = None
+
+    def next(self) -> None:
+        """Take the next input; gradients begin anew. Not part of the time."""
+        self.image.copy_(self.images[self.turn])
+        self.turn = (self.turn + 1) % len(self.images)
+        if self.setting.training and not self.setting.cuda_graphs:
+            self.optimizer.zero_grad()
+
+    def run(self) -> None:
+        """One repetition."""
+        self.next()
+        for step in self.steps.values():
+            step()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.setting.dtype != "amp":
+            return nullcontext()
+        return torch.autocast(self.setting.kind, _AUTOCAST[self.setting.kind])
+
+    def _inference(self) -> None:
+        with torch.inference_mode(), self._autocast():
+            self.model(self.image)
+
+    def _forward(self) -> None:
+        with self._autocast():
+            self.loss = self.loss_fn(_logits(self.model(self.image)), self.labels)
+
+    def _backward(self) -> None:
+        self.scaler.scale(self.loss).backward()
+
+    def _optimizer(self) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _recorded(self) -> Callable[[], None]:
+        """All steps as one CUDA graph. The gradients that it sets to zero are part of it."""
+
+        def whole() -> None:
+            if self.setting.training:
+                self.optimizer.zero_grad(set_to_none=True)
+            for step in steps:
+                step()
+
+        steps = list(self.steps.values())
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_BEFORE_GRAPH):
+                whole()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            whole()
+        return graph.replay
+
+
+def _images(setting: Setting, size: Sequence[int], batch: int) -> list[Tensor]:
+    dtype = _DTYPES.get(setting.dtype, torch.float32)
+    bytes_each = batch * size[0] * size[1] * size[2] * dtype.itemsize
+    generator = torch.Generator(setting.device).manual_seed(setting.seed)
+    format_ = torch.channels_last if setting.channels_last else torch.contiguous_format
+    return [
+        torch.randn(batch, *size, generator=generator, device=setting.device).to(dtype, memory_format=format_)
+        for _ in range(max(1, min(_INPUTS, _INPUT_BYTES // bytes_each)))
+    ]
+
+
+def _logits(output: Any) -> Tensor:
+    """The first tensor of what a model returns."""
+    while not isinstance(output, Tensor):
+        output = output[0]
+    return output
