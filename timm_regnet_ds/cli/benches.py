@@ -43,6 +43,7 @@ def add_commands(commands: Any) -> None:
     study.add_argument("--output", type=Path, metavar="DIR", help="default: the study's name")
     study.add_argument("--rows", nargs="+", type=Path, default=[], metavar="ROWS", help="measured elsewhere; draw only")
     study.add_argument("--up-to", metavar="TARGET", help="leave out larger models (default on the CPU: 2.5gf)")
+    study.add_argument("--only", default="*", metavar="PATTERN", help="leave out models that do not match")
     _add_settings(study)
     study.set_defaults(run=_study)
 
@@ -180,10 +181,20 @@ def _study(options: argparse.Namespace) -> None:
     settings = _settings(options)
     if len(settings) > 1:
         raise ValueError("a study is of one device")
-    if options.rows and (settings[0] or options.up_to):
-        raise ValueError("--rows draws what is measured already: no setting and no --up-to goes with it")
+    if options.rows and (settings[0] or options.up_to or options.only != "*"):
+        raise ValueError("--rows draws what is measured already: no setting, --up-to or --only goes with it")
     output = options.output or Path(study.name)
-    _print_paths(run_study(study, output, rows=options.rows, up_to=options.up_to, settings=settings[0], progress=True))
+    _print_paths(
+        run_study(
+            study,
+            output,
+            rows=options.rows,
+            up_to=options.up_to,
+            only=options.only,
+            settings=settings[0],
+            progress=True,
+        )
+    )
 
 
 def _fit(options: argparse.Namespace) -> None:

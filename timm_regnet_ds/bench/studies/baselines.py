@@ -16,7 +16,7 @@ from timm_regnet_ds.files import save_figure
 
 from .paper_points import draw_paper_points
 from .printed_times import INFERENCE_V100
-from .study import Findings, Study, only
+from .study import Findings, Study, measured
 
 __all__ = ["BASELINES"]
 
@@ -70,12 +70,12 @@ def _jobs(given: Mapping[str, Any]) -> list[Job]:
 
 
 def _find(results: Sequence[Result], output: Path) -> Findings:
-    modes = [mode for mode in MODES if any(only(results, mode=mode))]
+    modes = [mode for mode in MODES if any(measured(results, mode=mode))]
     if not modes:
         raise ValueError(f"baselines needs measurements of its models; there are none among {len(results)} rows")
     pictures, parts = [], []
     for mode in modes:
-        times = {name: m for name in INFERENCE_V100 for m in only(results, mode=mode, model=name)}
+        times = {name: m for name in INFERENCE_V100 for m in measured(results, mode=mode, model=name)}
         pictures.append(_picture(mode, times, output))
         batch = next(iter(times.values())).setting.batch_size
         parts.append(f"### {mode.capitalize()}, batch {batch}\n\n{_table(times, mode)}")

@@ -12,7 +12,7 @@ from timm_regnet_ds.bench.tables import markdown
 from timm_regnet_ds.files import save_figure
 
 from .printed_times import REXNET, REXNET_LITE, RexnetTimes
-from .study import Findings, Study, only
+from .study import Findings, Study, measured
 
 __all__ = ["REXNET_STUDY"]
 
@@ -57,16 +57,16 @@ def _find(results: Sequence[Result], output: Path) -> Findings:
     parts, pictures = [], []
     for place, dtype in sides:
         where = f"{'CPU' if place == 'cpu' else 'GPU'}, {dtype}"
-        measured = {m.model: m for m in only(results, place=place, dtype=dtype)}
+        by_name = {m.model: m for m in measured(results, place=place, dtype=dtype)}
         for title, printed in TABLES.items():
             rows = [
-                _row(name, measured[name], _printed(times, place, dtype))
+                _row(name, by_name[name], _printed(times, place, dtype))
                 for name, times in printed.items()
-                if name in measured
+                if name in by_name
             ]
             if rows:
                 parts.append(f"### {title}: {where}\n\n{markdown(_HEADER, rows)}")
-        pictures.append(_picture(where, place, dtype, measured, output))
+        pictures.append(_picture(where, place, dtype, by_name, output))
     return Findings("\n\n".join(parts), pictures)
 
 
@@ -90,12 +90,12 @@ FAMILIES = {
 }
 
 
-def _picture(where: str, place: str, dtype: str, measured: Mapping[str, Measurement], output: Path) -> Path:
+def _picture(where: str, place: str, dtype: str, by_name: Mapping[str, Measurement], output: Path) -> Path:
     figure, axes = new_figure(width=6.4, height=4.6)
     one = axes[0, 0]
     families: dict[str, list[tuple[float, float]]] = {family: [] for family in FAMILIES.values()}
     paper = []
-    for name, m in measured.items():
+    for name, m in by_name.items():
         family = next(family for prefix, family in FAMILIES.items() if name.startswith(prefix))
         flops = m.complexity.flops / 1e9
         families[family].append((flops, m.timing.median))
@@ -108,7 +108,7 @@ def _picture(where: str, place: str, dtype: str, measured: Mapping[str, Measurem
     if paper:
         machine = "Xeon E5-2630" if place == "cpu" else "V100"
         one.plot(*zip(*paper, strict=True), "x", color=GREY, zorder=0, label=f"the paper's, {machine}")
-    batch = PLACES[place] if not measured else next(iter(measured.values())).setting.batch_size
+    batch = PLACES[place] if not by_name else next(iter(by_name.values())).setting.batch_size
     one.set(
         xscale="log", yscale="log", xlabel="flops (GF)", ylabel=f"time of {batch} image{'s' if batch > 1 else ''} (ms)"
     )

@@ -13,7 +13,7 @@ from timm_regnet_ds.files import save_figure
 
 from .paper_points import draw_paper_points
 from .printed_times import TRAINING_V100
-from .study import Findings, Study, only
+from .study import Findings, Study, measured
 
 __all__ = ["RUNTIME_PROXY"]
 
@@ -44,7 +44,7 @@ def _jobs(given: Mapping[str, Any]) -> list[Job]:
 
 
 def _find(results: Sequence[Result], output: Path) -> Findings:
-    by_base = {base: list(only(results, base=base)) for base in BASES}
+    by_base = {base: list(measured(results, base=base)) for base in BASES}
     by_base = {base: group for base, group in by_base.items() if len(group) > 2}
     if not by_base:
         raise ValueError(f"runtime-proxy needs at least three measurements of a base; there are {len(results)} rows")
@@ -83,7 +83,7 @@ def _holds(name: str, row: Mapping[str, float]) -> str:
 
 
 def _picture(base: str, results: Sequence[Result], output: Path) -> Path:
-    groups = {strategy: list(only(results, base=base, strategy=strategy)) for strategy in STRATEGIES}
+    groups = {strategy: list(measured(results, base=base, strategy=strategy)) for strategy in STRATEGIES}
     groups = {strategy: group for strategy, group in groups.items() if group}
     figure, axes = new_figure(columns=3)
     for one, measure in zip(axes.flat, MEASURES, strict=True):

@@ -14,13 +14,13 @@ from timm_regnet_ds.scaling import STRATEGIES
 
 from .paper_points import draw_paper_points
 from .printed_times import TRAINING_V100
-from .study import Findings, Study, only
+from .study import Findings, Study, measured
 
 __all__ = ["SCALING"]
 
 BASES = ("efficientnet_b0", "regnety_500mf", "regnetz_500mf")
 ALPHAS = (0.0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 0.8, 1.0)
-TARGETS = ("500mf", "1gf", "2gf", "4gf", "8gf", "16gf")
+FACTORS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 def _jobs(given: Mapping[str, Any]) -> list[Job]:
@@ -29,10 +29,10 @@ def _jobs(given: Mapping[str, Any]) -> list[Job]:
     ways: list[tuple[str, dict[str, Any]]] = [(f"strategy {name}", {"strategy": name}) for name in STRATEGIES]
     ways += [(f"α = {alpha:.2f}", {"alpha": alpha}) for alpha in ALPHAS]
     return [
-        Job("scaled", setting, {"base": base, "to": to, **way}, {"base": base, "way": label, "target": to})
+        Job("scaled", setting, {"base": base, "factor": factor, **way}, {"base": base, "way": label, "factor": factor})
         for base in BASES
         for label, way in ways
-        for to in TARGETS
+        for factor in FACTORS
     ]
 
 
@@ -40,16 +40,18 @@ def _find(results: Sequence[Result], output: Path) -> Findings:
     ways: list[str] = list(dict.fromkeys(r.job.tags["way"] for r in results if r.measurement and "way" in r.job.tags))
     if not ways:
         raise ValueError(f"scaling needs measurements of scaled models; there are none among {len(results)} rows")
-    bases = [base for base in BASES if any(only(results, base=base))]
+    bases = [base for base in BASES if any(measured(results, base=base))]
     pictures = []
     for base in bases:
         figure, axes = new_figure(columns=2, rows=2, width=5.4)
         for row, kind in enumerate(("strategy", "α")):
-            groups = {way: list(only(results, base=base, way=way)) for way in ways if way.startswith(kind)}
+            groups = {way: list(measured(results, base=base, way=way)) for way in ways if way.startswith(kind)}
             groups = {way: group for way, group in groups.items() if group}
+            if not groups:
+                continue
             _draw(axes[row, 0], groups, "activations for an image (M)", lambda m: m.complexity.acts / 1e6)
             _draw(axes[row, 1], groups, "time for an image (ms)", lambda m: 1e3 / m.images_per_second)
-        setting = next(only(results, base=base)).setting
+        setting = next(measured(results, base=base)).setting
         if setting.training:
             own = {name: ms for name, ms in TRAINING_V100.items() if name.startswith(base)}
             draw_paper_points(axes[0, 1], own, "flops", "dWr in the paper, V100")
@@ -60,8 +62,8 @@ def _find(results: Sequence[Result], output: Path) -> Findings:
 
 
 _INTRODUCTION = (
-    "Milliseconds for an image of the base scaled to so many flops; in brackets, times that of strategy dWr at the "
-    "same flops."
+    "Milliseconds for an image of the base scaled to so many times its flops; in brackets, times that of strategy dWr "
+    "at the same factor."
 )
 
 
@@ -82,14 +84,14 @@ def _draw(axes: Any, groups: Mapping[str, Sequence[Measurement]], label: str, va
 
 
 def _table(base: str, ways: Sequence[str], results: Sequence[Result]) -> str:
-    targets = [to for to in TARGETS if any(only(results, base=base, target=to))]
-    times = {(way, to): _time(results, base, way, to) for way in ways for to in targets}
-    rows = [[way, *(_cell(times[way, to], times.get(("strategy dWr", to))) for to in targets)] for way in ways]
-    return markdown(["scaled by", *targets], rows)
+    factors = [factor for factor in FACTORS if any(measured(results, base=base, factor=factor))]
+    times = {(way, factor): _time(results, base, way, factor) for way in ways for factor in factors}
+    rows = [[way, *(_cell(times[way, s], times.get(("strategy dWr", s))) for s in factors)] for way in ways]
+    return markdown(["scaled by", *(f"{s:g}× flops" for s in factors)], rows)
 
 
-def _time(results: Sequence[Result], base: str, way: str, to: str) -> float | None:
-    return next((1e3 / m.images_per_second for m in only(results, base=base, way=way, target=to)), None)
+def _time(results: Sequence[Result], base: str, way: str, factor: float) -> float | None:
+    return next((1e3 / m.images_per_second for m in measured(results, base=base, way=way, factor=factor)), None)
 
 
 def _cell(time: float | None, fast: float | None) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from timm_regnet_ds.complexity import Counts, measure_made
 from timm_regnet_ds.files import write_text
 from timm_regnet_ds.scaling.target import parse_target
 
-__all__ = ["Findings", "Study", "only", "run_study"]
+__all__ = ["Findings", "Study", "measured", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def run_study(
     *,
     rows: Iterable[str | Path] = (),
     up_to: str | None = None,
+    only: str = "*",
     settings: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> list[Path]:
@@ -66,6 +68,7 @@ def run_study(
         output: a folder.
         rows: files measured elsewhere; with them nothing is measured here.
         up_to: leave out models with more flops: ``4gf``. By default 2.5gf on the CPU, no limit on a GPU.
+        only: leave out models whose label, as in the table of failures and in ``bench``, does not match this pattern.
         settings: fields of `Setting`, in place of the study's own.
         progress: show a bar.
 
@@ -78,9 +81,10 @@ def run_study(
         results = read_results(rows)
     else:
         jobs = study.jobs(_checked(settings or {}))
+        jobs = [job for job in jobs if fnmatchcase(job.label, only)]
         jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.kind])]
         if not jobs:
-            raise ValueError(f"study {study.name} has no model of at most {up_to}")
+            raise ValueError(f"study {study.name} has no model that matches {only!r} and has at most {up_to}")
         path = output / "rows.jsonl"
         for _ in run_jobs(jobs, path, resume=True, progress=progress):
             pass
@@ -133,7 +137,7 @@ def _readme(study: Study, found: Findings, results: Sequence[Result], output: Pa
     return write_text(output / "README.md", "\n\n".join(parts) + "\n")
 
 
-def only(results: Sequence[Result], **tags: Any) -> Iterator[Measurement]:
+def measured(results: Sequence[Result], **tags: Any) -> Iterator[Measurement]:
     """The measurements whose jobs have these tags."""
     for result in results:
         if result.measurement and all(result.job.tags.get(name) == value for name, value in tags.items()):

@@ -1,0 +1,154 @@
+"""Studies: measured here at small sizes, and drawn from rows whose times are known."""
+
+import json
+
+import pytest
+from bench_models import result
+
+import timm_regnet_ds as trd
+from timm_regnet_ds.bench.running import read_results
+from timm_regnet_ds.bench.studies import STUDIES, run_study
+from timm_regnet_ds.bench.studies.printed_times import INFERENCE_V100, REXNET, REXNET_LITE, TRAINING_V100
+from timm_regnet_ds.bench.studies.runtime_proxy import BASES, FACTORS, STRATEGIES
+from timm_regnet_ds.cli import main
+
+BASE = {"efficientnet_b0": (0.39, 5.3, 6.7), "regnety_500mf": (0.5, 5.6, 4.2), "regnetz_500mf": (0.5, 7.1, 5.9)}
+
+
+def write(path, results):
+    path.write_text("".join(json.dumps({"kind": "measurement", "version": 1, **r.to_row()}) + "\n" for r in results))
+    return path
+
+
+def scaled(time, **setting):
+    """Rows of all scaled bases, whose milliseconds are ``time`` of flops, params and acts."""
+    for base in BASES:
+        for strategy in STRATEGIES:
+            for factor in FACTORS:
+                g = trd.resolve_strategy(strategy).growth(factor)
+                flops, params, acts = (x * by for x, by in zip(BASE[base], (g.flops, g.params, g.acts), strict=True))
+                tags = {"base": base, "strategy": strategy, "factor": factor}
+                counts = (int(flops * 1e9), int(params * 1e6), int(acts * 1e6))
+                args = {"base": base, "factor": factor, "strategy": strategy}
+                yield result("scaled", counts, time(flops, params, acts), args, tags, mode="train", **setting)
+
+
+def cells(text, first):
+    line = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+    ("time", "verdict"),
+    [(lambda f, p, a: 0.1 + a, "holds"), (lambda f, p, a: 0.1 + f, "does not hold")],
+    ids=["acts", "flops"],
+)
+def test_runtime_proxy_says_whether_acts_predict_time(time, verdict, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", scaled(time))
+    readme, *pictures = run_study(STUDIES["runtime-proxy"], tmp_path / "study", rows=[rows])
+    text = readme.read_text()
+    for base in BASES:
+        _, models, flops, _, acts, said = cells(text, base)
+        assert models == str(len(STRATEGIES) * len(FACTORS))
+        assert said == verdict
+        assert float((acts if verdict == "holds" else flops).split()[0]) > 0.999
+    assert [picture.name for picture in pictures] == [f"{base}.png" for base in BASES] + ["all_bases.png"]
+    assert all(f"]({picture.name})" in text and picture.stat().st_size > 5000 for picture in pictures)
+
+
+def test_scaling_puts_times_beside_those_of_fast_scaling(tmp_path):
+    results = []
+    for way, by in (("strategy dWr", 1.0), ("strategy dwr", 1.5), ("α = 0.33", 1.5)):
+        for factor in (1, 2, 4):
+            tags = {"base": "regnetz_500mf", "way": way, "factor": factor}
+            counts = (factor * 500_000_000, 7_000_000, factor * 6_000_000)
+            results.append(result("scaled", counts, by * factor, {"way": way, "to": factor}, tags, mode="train"))
+    readme, picture = run_study(STUDIES["scaling"], tmp_path, rows=[write(tmp_path / "r.jsonl", results)])
+    assert cells(readme.read_text(), "strategy dwr") == ["strategy dwr", "1.5 (1.50×)", "3 (1.50×)", "6 (1.50×)"]
+    assert picture.name == "regnetz_500mf.png"
+
+
+def test_baselines_put_the_ratios_beside_the_papers(tmp_path):
+    results = []
+    for name, printed in INFERENCE_V100.items():
+        c = trd.measure(name) if name in ("regnetx_8gf", "regnety_8gf", "efficientnet_b5") else None
+        counts = (c.flops, c.params, c.acts) if c else (10**9, 10**7, 10**7)
+        results += [
+            result(name, counts, 64 * printed, tags={"model": name, "mode": mode}, mode=mode, batch_size=64)
+            for mode in ("inference", "train")
+        ]
+    readme, *pictures = run_study(STUDIES["baselines"], tmp_path, rows=[write(tmp_path / "r.jsonl", results)])
+    ratio = cells(readme.read_text(), "efficientnet_b5 / regnetx_8gf")
+    assert ratio[3:] == ["5.36", "5.36"]
+    assert [picture.name for picture in pictures] == ["inference.png", "train.png"]
+
+
+def test_rexnet_puts_times_beside_the_papers(tmp_path):
+    results = []
+    for place, batch in (("cpu", 1), ("cuda", 64)):
+        for name, printed in {**REXNET, **REXNET_LITE}.items():
+            tags = {"model": name, "place": place, "dtype": "fp32"}
+            time = printed.cpu if place == "cpu" else printed.gpu
+            results.append(result(name, (10**9, 10**7, 10**7), time, tags=tags, batch_size=batch))
+    readme, *pictures = run_study(STUDIES["rexnet"], tmp_path, rows=[write(tmp_path / "r.jsonl", results)])
+    assert cells(readme.read_text(), "rexnet_lite_200")[4:] == ["49", "48.51 to 49.49", "49"]
+    assert [picture.name for picture in pictures] == ["cpu_fp32.png", "cuda_fp32.png"]
+
+
+def test_printed_times_are_of_models_that_there_are():
+    for name in {**TRAINING_V100, **INFERENCE_V100, **REXNET, **REXNET_LITE}:
+        assert trd.measure(name).flops > 0
+    # EfficientNet-B5 takes 504 ms for 64 images, RegNetX-8GF 94: "about 5 times faster".
+    assert INFERENCE_V100["efficientnet_b5"] / INFERENCE_V100["regnetx_8gf"] == pytest.approx(504 / 94)
+
+
+@pytest.mark.parametrize(
+    ("name", "only", "up_to"),
+    [
+        ("runtime-proxy", "*regnetz_500mf*strategy=w)", "12mf"),
+        ("scaling", "*regnetz_500mf*strategy=?)", "12mf"),
+        ("baselines", "regnet?_?00mf", "9mf"),
+        ("rexnet", "rexnet_*0", "12mf"),
+    ],
+)
+def test_studies_measure_what_they_draw(name, only, up_to, tmp_path, capsys):
+    settings = ["--device", "cpu", "--threads", "1", "--seconds", "0.1", "--precision", "50%"]
+    settings += ["--input-size", "32", "--batch-size", "2"]
+    arguments = ["study", name, "--output", str(tmp_path), "--only", only, "--up-to", up_to, *settings]
+    assert main(arguments) == 0
+    assert f"wrote {tmp_path / 'README.md'}" in capsys.readouterr().out
+    results = read_results([tmp_path / "rows.jsonl"])
+    assert results
+    assert all(r.measurement for r in results)
+    before = (tmp_path / "rows.jsonl").read_bytes()
+    assert main(arguments) == 0
+    assert (tmp_path / "rows.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["runtime"], "unknown study 'runtime'; did you mean 'runtime-proxy'"),
+        (["rexnet", "--up-to", "1mf"], "study rexnet has no model that matches '*' and has at most 1mf"),
+        (["rexnet", "--up-to", "small"], "target 'small' is not a number followed by one of"),
+        (["rexnet", "--rows", "no.jsonl"], "No such file"),
+        (["rexnet", "--rows", "no.jsonl", "--up-to", "1gf"], "--rows draws what is measured already"),
+        (["rexnet", "--device", "cuda:9"], "no device 'cuda:9'"),
+    ],
+)
+def test_wrong_commands_exit_with_2(arguments, message, capsys, tmp_path):
+    assert main(["study", *arguments, "--output", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_rows_without_what_a_study_needs_are_refused(name, tmp_path):
+    rows = write(tmp_path / "rows.jsonl", [result("resnet18", (1, 1, 1), 1)])
+    with pytest.raises(ValueError, match=f"{name} needs"):
+        run_study(STUDIES[name], tmp_path, rows=[rows])
+
+
+def test_a_study_is_of_one_card(tmp_path):
+    rows = [*scaled(lambda f, p, a: a), *scaled(lambda f, p, a: a, card="another")]
+    with pytest.raises(ValueError, match="a study is of one cpu device, and these rows are of a card, another"):
+        run_study(STUDIES["runtime-proxy"], tmp_path, rows=[write(tmp_path / "r.jsonl", rows)])
