@@ -1,12 +1,34 @@
-"""Latency, throughput and memory of models, on CUDA or the CPU, and studies over many of them.
+"""Latency, throughput and memory of models, on CUDA or the CPU; studies over many of them; prediction of time.
 
 >>> from timm_regnet_ds.bench import bench
->>> m = bench("regnetx_200mf", device="cpu", batch_size=1)
->>> m.timing.median, m.images_per_second
+>>> bench("regnetx_200mf", device="cpu", batch_size=1, seconds=1).setting.input_size
+(3, 224, 224)
 """
 
+from .comparing import Comparison, Ratio, compare
 from .harness import bench
+from .latency import LatencyModel
 from .measurement import Measurement
+from .reporting import report
+from .running import Job, Result, read_results, run_jobs
 from .setting import Setting
+from .studies import STUDIES, run_study
+from .timing import Timing
 
-__all__ = ["Measurement", "Setting", "bench"]
+__all__ = [
+    "STUDIES",
+    "Comparison",
+    "Job",
+    "LatencyModel",
+    "Measurement",
+    "Ratio",
+    "Result",
+    "Setting",
+    "Timing",
+    "bench",
+    "compare",
+    "read_results",
+    "report",
+    "run_jobs",
+    "run_study",
+]

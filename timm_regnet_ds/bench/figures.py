@@ -7,7 +7,7 @@ import numpy as np
 
 from .measurement import Measurement
 
-__all__ = ["MEASURES", "colours", "draw_roofline", "draw_times", "new_figure", "pearson"]
+__all__ = ["MEASURES", "colours", "draw_roofline", "draw_times", "logarithmic", "new_figure", "pearson"]
 
 # Of a complexity: its unit in figures, and the label of an axis.
 MEASURES = {"flops": (1e9, "flops (GF)"), "params": (1e6, "params (M)"), "acts": (1e6, "acts (M)")}
@@ -30,6 +30,17 @@ def new_figure(columns: int = 1, rows: int = 1, width: float = 4.6, height: floa
     for one in axes.flat:
         one.grid(alpha=0.3)
     return figure, axes
+
+
+def logarithmic(axes: Any) -> None:
+    """Make both axes logarithmic, with plain numbers at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def colours(names: Iterable[str]) -> dict[str, Any]:
@@ -80,5 +91,6 @@ def draw_roofline(axes: Any, groups: Mapping[str, Sequence[Measurement]]) -> Non
     for name, colour in colours(groups).items():
         points = [(m.flops_per_second / m.bytes_per_second, m.flops_per_second / 1e9) for m in groups[name]]
         axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=4, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="operations per byte of params and acts", ylabel="GFLOP/s")
+    axes.set(xlabel="operations per byte of params and acts", ylabel="GFLOP/s")
+    logarithmic(axes)
     axes.legend(fontsize=7)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.bench.figures import new_figure
+from timm_regnet_ds.bench.figures import logarithmic, new_figure
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.running import Job, Result
 from timm_regnet_ds.bench.setting import Setting
@@ -123,7 +123,7 @@ def _picture(mode: str, times: Mapping[str, Measurement], output: Path) -> Path:
             if points:
                 one.plot(*zip(*points, strict=True), "o-", color=f"C{i}", markersize=4, linewidth=1, label=family)
         one.set(xlabel="flops (GF)" if measure == "flops" else "acts (M)", ylabel="time for an image (ms)")
-        one.set(xscale="log", yscale="log")
+        logarithmic(one)
         one.legend(fontsize=7)
         if mode == "inference":
             draw_paper_points(one, INFERENCE_V100, measure, "the paper's, V100")

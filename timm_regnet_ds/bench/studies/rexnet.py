@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.bench.figures import GREY, new_figure
+from timm_regnet_ds.bench.figures import GREY, logarithmic, new_figure
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.running import Job, Result
 from timm_regnet_ds.bench.setting import Setting
@@ -109,9 +109,8 @@ def _picture(where: str, place: str, dtype: str, by_name: Mapping[str, Measureme
         machine = "Xeon E5-2630" if place == "cpu" else "V100"
         one.plot(*zip(*paper, strict=True), "x", color=GREY, zorder=0, label=f"the paper's, {machine}")
     batch = PLACES[place] if not by_name else next(iter(by_name.values())).setting.batch_size
-    one.set(
-        xscale="log", yscale="log", xlabel="flops (GF)", ylabel=f"time of {batch} image{'s' if batch > 1 else ''} (ms)"
-    )
+    one.set(xlabel="flops (GF)", ylabel=f"time of {batch} image{'s' if batch > 1 else ''} (ms)")
+    logarithmic(one)
     one.set_title(where, fontsize=9)
     one.legend(fontsize=7)
     return save_figure(figure, output / f"{place}_{dtype}.png")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.bench.figures import colours, new_figure
+from timm_regnet_ds.bench.figures import colours, logarithmic, new_figure
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.running import Job, Result
 from timm_regnet_ds.bench.setting import Setting
@@ -79,7 +79,8 @@ def _draw(axes: Any, groups: Mapping[str, Sequence[Measurement]], label: str, va
             linewidth=1,
             label=way,
         )
-    axes.set(xlabel="flops (GF)", ylabel=label, xscale="log", yscale="log")
+    axes.set(xlabel="flops (GF)", ylabel=label)
+    logarithmic(axes)
     axes.legend(fontsize=7)
 
 
