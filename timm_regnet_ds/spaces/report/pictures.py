@@ -111,7 +111,7 @@ def searches(populations: Populations, normalizations: Normalizations) -> Named:
             weights = None if normalization is None else normalization.weights[population.space]
             curve = random_search(population.errors, weights=weights)
             label = f"{population.space} ({count(population, normalization)})"
-            axis.errorbar(curve.sizes, curve.mean, curve.error, label=label, capsize=2, **line)
+            axis.errorbar(curve.sizes, curve.mean, curve.error, label=label, marker=".", capsize=2, **line)
         pick_scale(axis, 1, max(map(len, populations)))
         axis.set(title=_title("random search", normalization), xlabel="models tried m")
         axis.set_ylabel(f"lowest {ERROR}")

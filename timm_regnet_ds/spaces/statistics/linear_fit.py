@@ -31,7 +31,7 @@ class Grid:
     """
 
     w0: tuple[int, ...] = tuple(range(QUANTUM, 257, QUANTUM))
-    wa: tuple[float, ...] = tuple(np.geomspace(1, 256, 97).tolist())
+    wa: tuple[float, ...] = tuple(np.geomspace(0.25, 256, 101).tolist())
     wm: tuple[float, ...] = tuple(np.linspace(1.5, 3, 31).round(2).tolist())
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .edf import edf
-from .samples import FloatArray, IntArray, sizes_within
+from .samples import FloatArray, IntArray, effective_size, sizes_within
 
 __all__ = ["RandomSearch", "random_search"]
 
@@ -20,7 +20,7 @@ class RandomSearch:
         sizes: m.
         mean: of the lowest error.
         std: of the lowest error, from one search to the next.
-        error: of the mean over n/m searches, as many as n models allow: std / √(n/m). The papers' error bar.
+        error: of the mean over n/m searches, as many as n models (weighted: the effective number) allow: std·√(m/n).
     """
 
     sizes: IntArray
@@ -47,8 +47,8 @@ def random_search(
         ValueError: no errors, one that is not finite, weights that do not fit, or a size beyond n.
     """
     pool = edf(errors, weights)
-    e, n = pool.values, pool.values.size
-    m = sizes_within(sizes, n)
+    e = pool.values
+    m = sizes_within(sizes, e.size)
     tails = np.append(np.cumsum(pool.weights[::-1])[::-1], 0.0)
     tails /= tails[0]
     mean, std = np.empty(m.size), np.empty(m.size)
@@ -56,4 +56,4 @@ def random_search(
         chances = -np.diff(tails**size)
         mean[k] = chances @ e
         std[k] = np.sqrt(chances @ (e - mean[k]) ** 2)
-    return RandomSearch(m, mean, std, std * np.sqrt(m / n))
+    return RandomSearch(m, mean, std, std * np.sqrt(m / effective_size(pool.weights)))
