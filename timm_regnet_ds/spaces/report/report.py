@@ -102,6 +102,9 @@ def _png(figure: Any) -> bytes:
 
 def _write_whole(path: Path, content: bytes) -> Path:
     temporary = path.with_name(f"{path.name}.new")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
