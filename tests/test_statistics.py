@@ -100,6 +100,7 @@ def test_ks_is_scipys(first, second):
     assert ks_test(second, first).statistic == pytest.approx(found.statistic)
 
 
+@pytest.mark.filterwarnings("ignore:ks_2samp")
 @given(WEIGHTED, WEIGHTED)
 def test_weighted_ks_statistic_is_that_of_repeated_models(first, second):
     (e1, w1), (e2, w2) = (zip(*pairs, strict=True) for pairs in (first, second))

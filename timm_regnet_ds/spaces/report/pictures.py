@@ -10,7 +10,7 @@ from timm_regnet_ds.spaces.statistics import best_range, edf, random_search
 
 from .normalization import Normalization
 from .populations import COMPLEXITIES, Population
-from .style import ERROR, colours, complexity_label, count, panels, pick_scale
+from .style import ERROR, colours, complexity_label, count, legend_below, panels, pick_scale
 
 __all__ = ["PICTURES"]
 
@@ -24,7 +24,7 @@ TOGETHER, ONE_BY_ONE = 20, 3
 
 def edfs(populations: Populations, normalizations: Normalizations) -> Named:
     """Error EDFs as they are, and for each complexity normalized by it (RegNet Figure 2, NDS Figure 3)."""
-    figure, axes = panels(1 + len(normalizations), columns=2, size=(6, 4.2), sharex=True, sharey=True)
+    figure, axes = panels(1 + len(normalizations), columns=2, size=_with_legend(populations), sharex=True, sharey=True)
     for axis, normalization in zip(axes, (None, *normalizations), strict=True):
         for population, line in colours(populations):
             weights = None if normalization is None else normalization.weights[population.space]
@@ -35,7 +35,7 @@ def edfs(populations: Populations, normalizations: Normalizations) -> Named:
             axis.ecdf(population.errors, weights, label=label, **line)
         axis.set(title=_title("error", normalization), xlabel=ERROR, ylabel="share of models")
         axis.tick_params(labelbottom=True)
-        axis.legend(fontsize="small", loc="lower right")
+        legend_below(axis)
     yield "edf", figure
 
 
@@ -105,7 +105,7 @@ def structures(populations: Populations, normalizations: Normalizations) -> Name
 
 def searches(populations: Populations, normalizations: Normalizations) -> Named:
     """Lowest error among m random models (NDS Figures 6 and 10)."""
-    figure, axes = panels(1 + len(normalizations), columns=2, size=(6, 4.2), sharey=True)
+    figure, axes = panels(1 + len(normalizations), columns=2, size=_with_legend(populations), sharey=True)
     for axis, normalization in zip(axes, (None, *normalizations), strict=True):
         for population, line in colours(populations):
             weights = None if normalization is None else normalization.weights[population.space]
@@ -115,7 +115,7 @@ def searches(populations: Populations, normalizations: Normalizations) -> Named:
         pick_scale(axis, 1, max(map(len, populations)))
         axis.set(title=_title("random search", normalization), xlabel="models tried m")
         axis.set_ylabel(f"lowest {ERROR}")
-        axis.legend(fontsize="small")
+        legend_below(axis)
     yield "random_search", figure
 
 
@@ -141,6 +141,10 @@ def _draw_one(axis: Any, population: Population, i: int) -> None:
     axis.step(np.arange(fit.depth + 1), [*predicted, predicted[-1]], where="post", color="black", linestyle="--")
     stages = "\n".join(f"{name} {', '.join(map(str, properties[name]))}" for name in ("depths", "widths"))
     axis.set_title(f"error {population.errors[i]:.1f}%, $e_{{fit}}$ {fit.error:.2f}\n{stages}", fontsize="small")
+
+
+def _with_legend(populations: Populations) -> tuple[float, float]:
+    return 6, 4.2 + 0.2 * len(populations)
 
 
 def _title(what: str, normalization: Normalization | None) -> str:

@@ -9,7 +9,7 @@ from timm_regnet_ds.spaces.statistics import effective_size
 from .normalization import Normalization
 from .populations import COMPLEXITIES, Population
 
-__all__ = ["ERROR", "colours", "complexity_label", "count", "panels", "pick_scale"]
+__all__ = ["ERROR", "colours", "complexity_label", "count", "legend_below", "panels", "pick_scale"]
 
 ERROR = "top-1 error (%)"
 
@@ -50,6 +50,11 @@ def count(population: Population, normalization: Normalization | None = None) ->
     if normalization is None:
         return f"n={len(population)}"
     return f"effective n={effective_size(normalization.weights[population.space]):.0f}"
+
+
+def legend_below(axis: Any) -> None:
+    """A legend where no curve can run through it."""
+    axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
 def complexity_label(name: str) -> str:
