@@ -63,11 +63,25 @@ def rng():
     return np.random.default_rng(0)
 
 
-@pytest.fixture
-def two_spaces(tmp_path, rng):
+@pytest.fixture(scope="module")
+def two_spaces(tmp_path_factory):
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("rows")
     others = [row("Cells", i, float(rng.uniform(35, 45)), rng.uniform(360e6, 400e6)) for i in range(40)]
     failed = [row("Cells", 40, None), row("Cells", 41, None, failure="out of memory"), row("Cells", 42, None)]
-    return [write(tmp_path / "a.jsonl", regnets(60, rng)), write(tmp_path / "b.jsonl", others + failed)]
+    return [write(folder / "a.jsonl", regnets(60, rng)), write(folder / "b.jsonl", others + failed)]
+
+
+@pytest.fixture(scope="module")
+def written(two_spaces, tmp_path_factory):
+    """The paths of a report of both, with ε = 40%, in a folder that was not there."""
+    return report(two_spaces, tmp_path_factory.mktemp("reports") / "new" / "out", epsilon=40)
+
+
+@pytest.fixture(scope="module")
+def figures(two_spaces):
+    populations = read_populations(two_spaces)
+    normalizations = [normalize(populations, "flops")]
+    return {name: figure for draw in PICTURES for name, figure in draw(populations, normalizations)}
 
 
 def read_csv(path):
@@ -75,9 +89,8 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
-def test_what_is_written(two_spaces, tmp_path):
-    paths = report(two_spaces, tmp_path / "new" / "out")
-    names = [path.name for path in paths]
+def test_what_is_written(written):
+    names = [path.name for path in written]
     assert names[:3] == ["report.md", "spaces.csv", "ks.csv"]
     assert set(names[3:]) == {
         "edf.png",
@@ -87,15 +100,14 @@ def test_what_is_written(two_spaces, tmp_path):
         "scatter_Cells.png",
         "structure_RegNetX.png",
     }
-    assert sorted(names) == sorted(path.name for path in (tmp_path / "new" / "out").iterdir())
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths if path.suffix == ".png")
-    page = paths[0].read_text()
+    assert sorted(written) == sorted(written[0].parent.iterdir())
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written[3:])
+    page = written[0].read_text()
     assert all(f"]({name})" in page for name in names[3:])
 
 
-def test_the_table_of_spaces(two_spaces, tmp_path):
-    report(two_spaces, tmp_path / "out", epsilon=40)
-    regnet, cells = read_csv(tmp_path / "out" / "spaces.csv")
+def test_the_table_of_spaces(two_spaces, written):
+    regnet, cells = read_csv(written[1])
     errors = np.array([r["error"] for r in RowsFile(two_spaces[0], "population", 1).read()])
     assert (regnet["space"], regnet["models"], regnet["failed"]) == ("RegNetX", "60", "0")
     assert (cells["space"], cells["models"], cells["failed"]) == ("Cells", "40", "3")
@@ -107,14 +119,13 @@ def test_the_table_of_spaces(two_spaces, tmp_path):
     }
     assert {name: float(regnet[name]) for name in expected} == pytest.approx(expected)
     assert 360 <= float(regnet["least flops (MF)"]) < float(regnet["largest flops (MF)"]) <= 400
-    page = (tmp_path / "out" / "report.md").read_text()
+    page = written[0].read_text()
     assert "- 2 of Cells failed: diverged\n- 1 of Cells failed: out of memory\n" in page
     assert f"| RegNetX | 60 | 0 | {errors.min():.4g} | {errors.mean():.4g} |" in page
 
 
-def test_the_table_of_pairs(two_spaces, tmp_path):
-    report(two_spaces, tmp_path / "out")
-    (pair,) = read_csv(tmp_path / "out" / "ks.csv")
+def test_the_table_of_pairs(two_spaces, written):
+    (pair,) = read_csv(written[2])
     populations = read_populations(two_spaces)
     plain = ks_test(*(p.errors for p in populations))
     weights = normalize(populations, "flops").weights
@@ -124,29 +135,22 @@ def test_the_table_of_pairs(two_spaces, tmp_path):
     assert found == pytest.approx(dict(zip(found, expected, strict=True)))
 
 
-def figures(files):
-    populations = read_populations(files)
-    normalizations = [normalize(populations, "flops")]
-    return {name: figure for draw in PICTURES for name, figure in draw(populations, normalizations)}
-
-
-def test_every_panel_says_what_it_shows_and_in_which_unit(two_spaces):
-    for name, figure in figures(two_spaces).items():
+def test_every_panel_says_what_it_shows_and_in_which_unit(figures):
+    for name, figure in figures.items():
         figure.draw_without_rendering()
         for axis in figure.axes:
             assert axis.get_xlabel(), name
             assert axis.get_title(), name
             assert axis.has_data(), name
         assert figure.axes[0].get_ylabel(), name
-    drawn = figures(two_spaces)
-    assert [axis.get_xlabel() for axis in drawn["complexity"].axes] == ["flops (MF)", "params (M)", "acts (M)"]
-    assert {axis.get_xlabel() for axis in drawn["edf"].axes} == {"top-1 error (%)"}
-    legend = [text.get_text() for text in drawn["random_search"].axes[0].get_legend().get_texts()]
+    assert [axis.get_xlabel() for axis in figures["complexity"].axes] == ["flops (MF)", "params (M)", "acts (M)"]
+    assert {axis.get_xlabel() for axis in figures["edf"].axes} == {"top-1 error (%)"}
+    legend = [text.get_text() for text in figures["random_search"].axes[0].get_legend().get_texts()]
     assert legend == ["RegNetX (n=60)", "Cells (n=40)"]
 
 
-def test_scatters_show_every_property_that_varies(two_spaces):
-    axes = {axis.get_xlabel(): axis for axis in figures(two_spaces)["scatter_RegNetX"].axes}
+def test_scatters_show_every_property_that_varies(two_spaces, figures):
+    axes = {axis.get_xlabel(): axis for axis in figures["scatter_RegNetX"].axes}
     assert {"flops (MF)", "depth", "w0", "wa", "e_fit", "w1", "d1"} <= set(axes)
     (points,) = axes["depth"].collections
     population = read_populations(two_spaces)[0]
@@ -156,8 +160,8 @@ def test_scatters_show_every_property_that_varies(two_spaces):
     assert 15 <= axes["depth"].lines[0].get_xdata()[0] <= 25
 
 
-def test_structures_show_the_best_and_the_worst(two_spaces):
-    figure = figures(two_spaces)["structure_RegNetX"]
+def test_structures_show_the_best_and_the_worst(two_spaces, figures):
+    figure = figures["structure_RegNetX"]
     errors = np.sort(read_populations(two_spaces)[0].errors)
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[0] == "the 20 best"
@@ -224,10 +228,10 @@ def test_normalization_takes_fewer_bins_where_models_are_few(tmp_path, rng):
         assert few.weights[p.space].shape == (8,)
 
 
-def test_a_report_leaves_no_half_written_file(two_spaces, tmp_path, monkeypatch):
-    """A disk that is full while a picture is written over that of the last report."""
-    out = tmp_path / "out"
-    report(two_spaces, out)
+def test_a_report_leaves_no_half_written_file(tmp_path, monkeypatch):
+    """A disk that is full while a report is written over the last one."""
+    rows, out = write(tmp_path / "a.jsonl", [row("Cells", 0, 30.0)]), tmp_path / "out"
+    report(rows, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     write_bytes = Path.write_bytes
 
@@ -237,7 +241,7 @@ def test_a_report_leaves_no_half_written_file(two_spaces, tmp_path, monkeypatch)
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space left"):
-        report(two_spaces[:1], out)
+        report(rows, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
