@@ -18,6 +18,7 @@ from torch import nn
 
 from timm_regnet_ds import spaces
 from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
+from timm_regnet_ds.spaces.nas import NasSpace
 from timm_regnet_ds.spaces.sweep import Outcome, Plan, load_plan, sweep
 from timm_regnet_ds.spaces.sweep.data import Resident, open_data
 from timm_regnet_ds.spaces.sweep.jobs import Work
@@ -25,6 +26,8 @@ from timm_regnet_ds.spaces.sweep.tasks import done, properties, tasks_of
 from timm_regnet_ds.spaces.sweep.train import trainer
 
 CPU = torch.device("cpu")
+
+TINY = NasSpace("tiny", ("skip_connect", "sep_conv_3x3"), nodes=2, concat="loose", widths=(8,), depths=(3,))
 
 
 @pytest.fixture
@@ -116,18 +119,20 @@ def test_augmented_images_are_shifted_and_mirrored():
     assert len(found) > 20
 
 
-def test_digits_are_learnt_and_the_same_task_gives_the_same_error(plan):
-    plan = replace(plan, epochs=3, batch_size=32)
+def test_digits_are_learnt_and_the_same_task_gives_the_same_error(plan, monkeypatch):
+    monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
+    plan = replace(plan, spaces=("tiny",), epochs=4, batch_size=32)
     train = trainer(plan)
-    task = min(tasks_of(replace(plan, models=30)), key=lambda task: task.flops)
+    task = max(tasks_of(plan), key=lambda task: task.flops)
     outcome = train(task)
     assert outcome.failure is None
     assert outcome.error < 40  # by chance, 90
     assert train(task).error == outcome.error
 
 
-def test_a_model_that_diverges_is_a_row_with_its_reason(plan):
-    plan = replace(plan, learning_rate=1e30, models=1)
+def test_a_model_that_diverges_is_a_row_with_its_reason(plan, monkeypatch):
+    monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
+    plan = replace(plan, spaces=("tiny",), learning_rate=1e30, models=1)
     Work(plan, tuple(tasks_of(plan)))()
     (row,) = plan.rows.read()
     assert row["error"] is None
@@ -232,7 +237,7 @@ def test_workers_side_by_side_share_the_models(plan):
 
 
 def test_a_sweep_by_submitit_resumes_after_a_kill(plan):
-    plan = replace(plan, models=24, chunk=12, together=2, epochs=1)
+    plan = replace(plan, models=40, chunk=40, together=2)
 
     def whole():
         os.setpgid(0, 0)
@@ -246,37 +251,30 @@ def test_a_sweep_by_submitit_resumes_after_a_kill(plan):
     os.killpg(first.pid, signal.SIGKILL)
     first.join()
     before = len(plan.rows.read_if_there())
-    assert 3 <= before < 24
+    assert 3 <= before < 40
     rows = sweep(plan, stub_by_value(), progress=False)
-    assert [row["index"] for row in rows] == list(range(24))
-    assert len(plan.rows.read()) == 24
+    assert [row["index"] for row in rows] == list(range(40))
+    assert len(plan.rows.read()) == 40
     assert sweep(plan, None) == rows
 
 
 def stub_by_value():
-    """`stub` for processes that cannot import this file."""
+    """A stub for processes that cannot import this file: submitit pickles functions within functions whole."""
 
     def prepare(plan):
-        import time
-
-        from timm_regnet_ds.spaces.sweep import Outcome
-
         def train(task):
             time.sleep(0.1)
             return Outcome(float(task.index), None, 0.1)
 
         return train
 
-    prepare.__module__ = "__main__"
     return prepare
 
 
 def deadly():
+    """Ends the process under model 1."""
+
     def prepare(plan):
-        import os
-
-        from timm_regnet_ds.spaces.sweep import Outcome
-
         def train(task):
             if task.index == 1:
                 os._exit(9)
@@ -284,11 +282,11 @@ def deadly():
 
         return train
 
-    prepare.__module__ = "__main__"
     return prepare
 
 
-def test_a_model_that_kills_its_process_is_given_up(plan):
+def test_a_model_that_kills_its_process_is_given_up(plan, monkeypatch):
+    monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)  # how long it waits for a dead job's result
     rows = sweep(plan, deadly(), progress=False)
     assert [row["failure"] for row in rows] == [None, "its process died, 2 times", None, None]
 

@@ -141,7 +141,7 @@ def _executor(plan: Plan) -> Any:
     given = {"name": "sweep", "timeout_min": plan.timeout_min, "tasks_per_node": plan.together, **plan.parameters}
     try:
         executor.update_parameters(**given)
-    except NameError as error:  # what submitit raises for an unknown one
+    except (NameError, AssertionError) as error:  # what submitit says of an unknown name and of a wrong type
         raise ValueError(f"parameters: {' '.join(str(error).split())}") from error
     return executor
 
@@ -172,7 +172,9 @@ def _died(job: Any) -> bool:
 
 
 def _last_line(error: Exception) -> str:
-    return next((line for line in reversed(str(error).splitlines()) if line.strip(" -")), type(error).__name__)
+    """What was raised: the last line of the trace, which submitit puts between lines of dashes."""
+    trace = str(error).split("\n---")
+    return (trace[1] if len(trace) > 2 else trace[0]).strip().splitlines()[-1]
 
 
 def _bury(plan: Plan, work: Work, deaths: Counter[Key]) -> None:

@@ -15,13 +15,23 @@ Limit = tuple[float | str | None, float | str | None]
 
 EXECUTORS = dict.fromkeys(("local", "slurm"))
 
-_COUNTS = {"models": 1, "seed": 0, "resolution": 1, "batch_size": 1, "chunk": 1, "jobs": 1, "together": 1, "workers": 0}
+_COUNTS = {
+    "models": 1,
+    "seed": 0,
+    "resolution": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "chunk": 1,
+    "jobs": 1,
+    "together": 1,
+    "workers": 0,
+    "timeout_min": 1,
+}
 _AMOUNTS: dict[str, dict[str, float]] = {
     "learning_rate": {"above": 0},
     "weight_decay": {"least": 0},
     "momentum": {"least": 0, "most": 1},
     "smoothing": {"least": 0, "most": 1},
-    "timeout_min": {"above": 0},
 }
 _WORDS = ("dataset", "optimizer", "scheduler")
 
@@ -86,12 +96,11 @@ class Plan:
     jobs: int = 1
     together: int = 1
     executor: str = "local"
-    timeout_min: float = 3 * 24 * 60
+    timeout_min: int = 3 * 24 * 60
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._set("spaces", _names(self.spaces))
-        whole("epochs", self.epochs)
         for name, least in _COUNTS.items():
             whole(name, getattr(self, name), least)
         for name, bounds in _AMOUNTS.items():

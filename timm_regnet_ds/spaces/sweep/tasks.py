@@ -108,7 +108,7 @@ def done(plan: Plan, tasks: Iterable[Task]) -> set[Key]:
     by_key = {task.key: task for task in tasks}
     with warnings.catch_warnings():
         # A line without its end: somebody is writing it, or was killed and `append` will remove it.
-        warnings.filterwarnings("ignore", "broken off", UserWarning, append=False)
+        warnings.filterwarnings("ignore", ".* is broken off", UserWarning)
         rows = plan.rows.read_if_there()
     found = set()
     for row in rows:

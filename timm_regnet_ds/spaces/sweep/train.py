@@ -1,5 +1,6 @@
 """Training of one model, by timm: its optimizers, schedulers and losses."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -31,6 +32,10 @@ def trainer(plan: Plan) -> Train:
         ValueError, FileNotFoundError: as `open_data`.
     """
     device = torch.device(plan.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cpu":
+        # More threads than cores would get in each other's way.
+        share = max(1, (os.cpu_count() or 1) // (plan.together * plan.jobs))
+        torch.set_num_threads(min(torch.get_num_threads(), share))
     data = open_data(plan, device)
 
     def train_task(task: Task) -> Outcome:
