@@ -190,6 +190,11 @@ def stub(plan):
     return train
 
 
+def size(plan):
+    path = plan.folder / "begun.txt"
+    return path.stat().st_size if path.exists() else 0
+
+
 def begun(plan):
     return Counter((plan.folder / "begun.txt").read_text().split())
 
@@ -206,23 +211,26 @@ def workers(plan, tasks, processes):
 
 
 def test_killed_at_any_instant_no_model_is_lost_or_trained_twice(plan):
-    plan = replace(plan, models=150)
+    plan = replace(plan, models=200)
     tasks = tuple(tasks_of(plan))
     rng = random.Random(0)
     kills = 0
     while len(done(plan, tasks)) < len(tasks):
         group = multiprocessing.get_context("fork").Process(target=workers, args=(plan, tasks, 2))
+        before = size(plan)
         group.start()
-        group.join(rng.uniform(0.05, 0.25))
+        while size(plan) == before and group.is_alive():
+            time.sleep(0.001)
+        group.join(rng.uniform(0, 0.05))
         if group.is_alive():
             os.killpg(group.pid, signal.SIGKILL)
             kills += 1
         group.join()
     assert kills >= 10
     rows = [row["index"] for row in plan.rows.read()]
-    assert sorted(rows) == list(range(150))
+    assert sorted(rows) == list(range(200))
     # Begun again are at most those that a kill cut off, one of each worker.
-    again = sum(begun(plan).values()) - 150
+    again = sum(begun(plan).values()) - 200
     assert again <= 2 * kills
 
 
