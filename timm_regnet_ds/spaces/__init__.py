@@ -2,12 +2,32 @@
 
 from timm_regnet_ds._check import lookup
 
+from .anynet import ANYNETS, AnyNetSpace, Sized
+from .arrays import AnyNets, Frame
 from .nas import NAS, NasSpace
-from .space import Membership, Sample, Space
+from .regnet import REGNETS, RegNetSpace
+from .space import Complexities, Configs, Membership, Sample, Space
+from .values import Values, steps
 
-__all__ = ["SPACES", "Membership", "NasSpace", "Sample", "Space", "get_space"]
+__all__ = [
+    "SPACES",
+    "AnyNetSpace",
+    "AnyNets",
+    "Complexities",
+    "Configs",
+    "Frame",
+    "Membership",
+    "NasSpace",
+    "RegNetSpace",
+    "Sample",
+    "Sized",
+    "Space",
+    "Values",
+    "get_space",
+    "steps",
+]
 
-SPACES: dict[str, Space] = {**NAS}
+SPACES: dict[str, Space] = {**ANYNETS, **REGNETS, **NAS}
 
 
 def get_space(name: str) -> Space:

@@ -17,11 +17,11 @@ __all__ = ["Complexities", "Configs", "Limits", "Membership", "Sample", "Space"]
 Ints = NDArray[np.int64]
 Limit = tuple[float | str | None, float | str | None]
 
-# Draws at a time: the arrays of one batch stay in a core's cache. It is the same for every n, so that a smaller
-# sample of a seed is the beginning of a larger one.
-_BATCH = 1 << 14
+# Draws at a time, doubled from the first batch to the last. They are the same for every n, so that a smaller sample of
+# a seed is the beginning of a larger one.
+_FIRST_BATCH, _BATCH = 1 << 10, 1 << 16
 # Draws in a row without one within the limits, after which there is taken to be none.
-_PATIENCE = 1 << 22
+_PATIENCE = 1 << 20
 
 
 class Complexities(NamedTuple):
@@ -32,15 +32,22 @@ class Complexities(NamedTuple):
     acts: Ints
 
 
-class Configs(ABC, Sequence[Any]):
+class Configs(ABC):
     """Configurations of a space, held as arrays."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, place: Any) -> Any:
+        """The configuration at a place."""
 
     @abstractmethod
     def take(self, places: NDArray[Any]) -> "Configs":
         """Those at ``places``, integers of shape (m,)."""
 
     @abstractmethod
-    def joined(self, others: "Sequence[Any]") -> "Configs":
+    def joined(self, others: Any) -> "Configs":
         """These and those of ``others``, one after the other."""
 
 
@@ -212,34 +219,43 @@ class Space(ABC):
         limits = Limits.of(flops=flops, params=params, acts=acts)
         rng = np.random.default_rng(whole("seed", seed, least=0))
         parts: list[tuple[Configs, Complexities]] = []
-        found = last = drawn = 0
+        found = drawn = vain = 0
         nearest: tuple[float, str] = (np.inf, "")
-        while found < n:
-            configs, order = self.draw(rng, _BATCH)
+        for batch in _batches():
+            configs, order = self.draw(rng, batch)
             if not limits.bounds:
-                configs, order = configs.take(np.arange(len(configs))[: n - found]), order[: n - found]
+                configs, order = configs.take(np.arange(min(len(configs), n - found))), order[: n - found]
             complexities = self.complexity(configs)
             places = np.flatnonzero(limits.hold(complexities))[: n - found]
             if len(places):
                 parts.append((configs.take(places), _at(complexities, places)))
-                found += len(places)
-                drawn += int(order[places[-1]]) + 1 if found == n else _BATCH
-                last = drawn
-                continue
-            drawn += _BATCH
-            if not found:
+                found, vain = found + len(places), 0
+                if found == n:
+                    drawn += int(order[places[-1]]) + 1
+                    break
+            elif not found:
                 nearest = min(nearest, _nearest(limits, complexities))
-            if drawn - last >= _PATIENCE:
+            drawn, vain = drawn + batch, vain + (0 if len(places) else batch)
+            if vain >= _PATIENCE:
                 raise ValueError(self._too_few(n, found, drawn, limits, nearest[1]))
         first, *rest = (configs for configs, _ in parts)
-        counts = (np.concatenate(arrays) for arrays in zip(*(found for _, found in parts), strict=True))
-        return Sample(first.joined(rest), *counts, drawn)
+        flops_of, params_of, acts_of = (
+            np.concatenate(arrays) for arrays in zip(*(found for _, found in parts), strict=True)
+        )
+        return Sample(first.joined(rest), flops_of, params_of, acts_of, drawn)
 
     def _too_few(self, n: int, found: int, drawn: int, limits: Limits, nearest: str) -> str:
         if found:
             return f"only {found} of {n} configurations of {self.name} with {limits} were found among {drawn:,} drawn"
         near = f"; the nearest has {nearest}" if nearest else ""
         return f"no configuration of {self.name} among {drawn:,} drawn has {limits}{near}"
+
+
+def _batches() -> Iterator[int]:
+    batch = _FIRST_BATCH
+    while True:
+        yield batch
+        batch = min(2 * batch, _BATCH)
 
 
 def _at(complexities: Complexities, places: Ints) -> Complexities:
