@@ -17,11 +17,11 @@ each = pytest.mark.parametrize("space", SPACES, ids=[space.name for space in SPA
 
 # Table 3 of On Network Design Spaces: operations, nodes, output, cells in billions.
 TABLE = {
-    "NASNet": (13, 5, "loose", 71_465_842),
-    "Amoeba": (8, 5, "loose", 556_628),
-    "PNAS": (8, 5, "all", 556_628),
-    "ENAS": (5, 5, "loose", 5_063),
-    "DARTS": (8, 4, "all", 242),
+    "nasnet": (13, 5, "loose", 71_465_842),
+    "amoeba": (8, 5, "loose", 556_628),
+    "pnas": (8, 5, "all", 556_628),
+    "enas": (5, 5, "loose", 5_063),
+    "darts": (8, 4, "all", 242),
 }
 
 
@@ -35,7 +35,7 @@ def test_table_3():
 
 
 def test_count_is_that_of_a_space_counted_one_by_one():
-    tiny = replace(get_space("ENAS"), ops=("skip_connect", "avg_pool_3x3"), nodes=1, widths=(16,), depths=(4,))
+    tiny = replace(get_space("enas"), ops=("skip_connect", "avg_pool_3x3"), nodes=1, widths=(16,), depths=(4,))
     sample = tiny.sample(4000)
     assert len({json.dumps(tiny.to_json(c)) for c in sample}) == tiny.count() == 256
 
@@ -79,7 +79,7 @@ def test_outputs_are_those_of_the_configurations(space):
 
 
 def test_limits_hold():
-    sample = get_space("DARTS").sample(20, params=(None, "860kp"), flops=("50mf", "130mf"))
+    sample = get_space("darts").sample(20, params=(None, "860kp"), flops=("50mf", "130mf"))
     assert len(sample) == 20
     assert sample.params.max() <= 860_000
     assert (sample.flops >= 50e6).all()
@@ -88,12 +88,12 @@ def test_limits_hold():
 
 
 def test_why_a_configuration_is_not_of_a_space():
-    enas, darts = get_space("ENAS"), get_space("DARTS")
+    enas, darts = get_space("enas"), get_space("darts")
     config = enas.sample(1)[0]
     assert not darts.contains(config)
-    assert enas.contains(replace(config, width=48)).reason == "width is 48, and ENAS has 16, 24, 32"
+    assert enas.contains(replace(config, width=48)).reason == "width is 48, and enas has 16, 24, 32"
     other = replace(config, normal=[[["none", 0], ["skip_connect", 1]], *config.normal[1:]])
     assert "operation 1 of normal, node 0, is 'none'" in enas.contains(other).reason
     assert "not int" in enas.contains(3).reason
-    with pytest.raises(ValueError, match="a configuration of ENAS has concat, depth, normal"):
+    with pytest.raises(ValueError, match="a configuration of enas has concat, depth, normal"):
         enas.from_json({"depth": 3})

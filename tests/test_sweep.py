@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import nn
 
+import timm_regnet_ds as trd
 from timm_regnet_ds import spaces
 from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
 from timm_regnet_ds.spaces.nas import NasSpace
@@ -32,7 +33,7 @@ TINY = NasSpace("tiny", ("skip_connect", "sep_conv_3x3"), nodes=2, concat="loose
 
 @pytest.fixture
 def plan(tmp_path):
-    return Plan(("ENAS",), tmp_path / "rows.jsonl", "digits", models=4, resolution=8, epochs=1, device="cpu")
+    return Plan(("enas",), tmp_path / "rows.jsonl", "digits", models=4, resolution=8, epochs=1, device="cpu")
 
 
 def write(tmp_path, text):
@@ -42,9 +43,9 @@ def write(tmp_path, text):
 
 
 def test_a_plan_is_read_with_the_papers_settings(tmp_path):
-    text = "spaces: [ENAS, DARTS]\noutput: rows.jsonl\ndataset: digits\nflops: [null, 100mf]\nweight_decay: 5e-4\n"
+    text = "spaces: [enas, darts]\noutput: rows.jsonl\ndataset: digits\nflops: [null, 100mf]\nweight_decay: 5e-4\n"
     plan = load_plan(write(tmp_path, text))
-    assert plan == Plan(("ENAS", "DARTS"), tmp_path / "rows.jsonl", "digits", flops=(None, "100mf"), weight_decay=5e-4)
+    assert plan == Plan(("enas", "darts"), tmp_path / "rows.jsonl", "digits", flops=(None, "100mf"), weight_decay=5e-4)
     assert (plan.epochs, plan.batch_size, plan.learning_rate, plan.momentum) == (10, 128, 0.05, 0.9)
 
 
@@ -56,14 +57,14 @@ def test_a_plan_is_read_with_the_papers_settings(tmp_path):
         ("learning_rate: fast", "learning_rate must be a finite number above 0"),
         ("flops: 3mf", r"flops must be a pair \(low, high\)"),
         ("executor: slrm", "unknown executor 'slrm'; did you mean 'slurm'"),
-        ("spaces: [ENAS, ENAS]", "spaces has a name twice"),
+        ("spaces: [enas, enas]", "spaces has a name twice"),
         ("spaces: []", "spaces must be a list of names"),
         ("dataset: 3", "dataset must be a name, not 3"),
         ("seed: [", "is no YAML"),
     ],
 )
 def test_what_is_wrong_in_a_plan_is_named(tmp_path, text, message):
-    lines = {"spaces": "spaces: [ENAS]", "output": "output: rows.jsonl", "dataset": "dataset: digits"}
+    lines = {"spaces": "spaces: [enas]", "output": "output: rows.jsonl", "dataset": "dataset: digits"}
     lines[text.split(":")[0]] = text
     with pytest.raises(ValueError, match=message):
         load_plan(write(tmp_path, "\n".join(lines.values())))
@@ -71,14 +72,24 @@ def test_what_is_wrong_in_a_plan_is_named(tmp_path, text, message):
 
 def test_a_plan_without_a_key_that_it_needs(tmp_path):
     with pytest.raises(ValueError, match="has no 'dataset'"):
-        load_plan(write(tmp_path, "spaces: [ENAS]\noutput: rows.jsonl"))
+        load_plan(write(tmp_path, "spaces: [enas]\noutput: rows.jsonl"))
     with pytest.raises(ValueError, match="must be a mapping"):
-        load_plan(write(tmp_path, "- ENAS"))
+        load_plan(write(tmp_path, "- enas"))
 
 
 def test_an_unknown_space_and_limits_without_models(plan):
-    with pytest.raises(ValueError, match="unknown space 'ENSA'; did you mean 'ENAS'"):
-        sweep(replace(plan, spaces=("ENSA",)))
+    with pytest.raises(ValueError, match="unknown space 'ensa'; did you mean 'enas'"):
+        sweep(replace(plan, spaces=("ensa",)))
+
+
+def test_a_plan_changes_its_spaces(plan):
+    plan = replace(plan, spaces=("anynetx_a",), change={"resolution": 32, "frame": {"stem": "cifar"}})
+    assert plan.space("anynetx_a").frame.stem == "cifar"
+    task = tasks_of(plan)[0]
+    config = plan.space(task.space).from_json(task.config)
+    assert trd.measure(plan.space(task.space).build(config)).flops == task.flops
+    with pytest.raises(ValueError, match="unknown field of anynetx_a's frame 'stm'; did you mean 'stem'"):
+        sweep(replace(plan, change={"frame": {"stm": "cifar"}}))
 
 
 def idx(array):
@@ -151,7 +162,7 @@ def test_a_model_that_cannot_be_trained_is_a_row_with_its_reason(plan, monkeypat
     def build(*args, **kwargs):
         raise exception
 
-    monkeypatch.setattr(type(spaces.get_space("ENAS")), "build", build)
+    monkeypatch.setattr(type(spaces.get_space("enas")), "build", build)
     Work(plan, tuple(tasks_of(plan)))()
     rows = plan.rows.read()
     assert len(rows) == 4
@@ -162,11 +173,11 @@ def test_a_row_has_what_a_report_needs(plan):
     task = tasks_of(plan)[2]
     Work(plan, (task,), stub)()
     (row,) = plan.rows.read()
-    config = spaces.get_space("ENAS").from_json(row["config"])
-    assert list(spaces.get_space("ENAS").sample(4))[2] == config
+    config = spaces.get_space("enas").from_json(row["config"])
+    assert list(spaces.get_space("enas").sample(4))[2] == config
     assert row["properties"] == {"width": config.width, "depth": config.depth}
     assert (row["flops"], row["params"], row["acts"]) == (task.flops, task.params, task.acts)
-    assert (row["space"], row["seed"], row["index"], row["epochs"], row["dataset"]) == ("ENAS", 0, 2, 1, "digits")
+    assert (row["space"], row["seed"], row["index"], row["epochs"], row["dataset"]) == ("enas", 0, 2, 1, "digits")
 
 
 def test_properties_of_stages():
@@ -174,7 +185,9 @@ def test_properties_of_stages():
     found = properties(cfg)
     assert found["widths"] == [24, 56, 152, 368]
     assert (found["depths"], found["depth"], found["wa"], found["group_width"]) == ([1, 1, 4, 7], 13, 36.44, 8)
-    stages = properties(AnyNetCfg((1, 2), (8, 16)))
+    assert properties(spaces.Sized(cfg, 96)) == found | {"resolution": 96}
+    stages = properties(AnyNetCfg((1, 2), (8, 16), group_widths=4))
+    assert (stages["bottle_ratio"], stages["group_width"]) == (1.0, 4)
     assert (stages["depth"], stages["widths"], stages["bottle_ratios"]) == (3, [8, 16], [1.0, 1.0])
 
 
@@ -308,7 +321,7 @@ def test_a_job_that_fails_otherwise_ends_the_sweep(plan, tmp_path):
 
 def test_rows_of_another_plan_are_refused(plan):
     Work(plan, tuple(tasks_of(plan)), stub)()
-    with pytest.raises(ValueError, match="ENAS number 0 with epochs 1, the plan 2: it is the file of another plan"):
+    with pytest.raises(ValueError, match="enas number 0 with epochs 1, the plan 2: it is the file of another plan"):
         sweep(replace(plan, epochs=2), stub)
     with pytest.raises(ValueError, match="with config"):
         sweep(replace(plan, flops=("1mf", "30mf")), stub)

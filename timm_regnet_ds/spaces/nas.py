@@ -91,6 +91,7 @@ class NasSpace(Space):
         concat: ``all`` or ``loose``: which nodes make its output.
         widths: w, channels of a node in the first third.
         depths: d, numbers of cells.
+        num_classes: outputs of the classifier.
     """
 
     ops: tuple[str, ...]
@@ -98,6 +99,7 @@ class NasSpace(Space):
     concat: str
     widths: tuple[int, ...] = (16, 24, 32)
     depths: tuple[int, ...] = (4, 8, 12, 16, 20)
+    num_classes: int = 10
 
     def cells(self) -> int:
         """Number of cells: o^2k · ((k+1)!)² with o operations and k nodes (Table 3)."""
@@ -116,14 +118,35 @@ class NasSpace(Space):
         return NasConfigs(self.ops, self.concat, ops, inputs, widths, depths), np.arange(n)
 
     def complexity(self, configs: NasConfigs) -> Complexities:
-        """Of networks for 32×32 images and, as the models have by default, 1000 classes; int64, shape (n,) each."""
+        """Of networks for 32×32 images; int64, shape (n,) each."""
         found = np.empty((len(configs), 3), dtype=np.int64)
         for width in np.unique(configs.widths):
             for depth in np.unique(configs.depths):
                 places = np.flatnonzero((configs.widths == width) & (configs.depths == depth))
                 if len(places):
-                    found[places] = _counts(configs.take(places), int(width), int(depth))
+                    found[places] = self._counts(configs.take(places), int(width), int(depth))
         return Complexities(*found.T)
+
+    def _counts(self, configs: NasConfigs, width: int, depth: int) -> Ints:
+        """flops, params and acts of networks of one width and depth, shape (n, 3)."""
+        stem = STEMS[STEM]
+        side, outputs = stem.resolution, configs.outputs()
+        stem_width = width * stem.widths[1]
+        total = _Total(np.array([27 * stem_width * side**2, 29 * stem_width, stem_width * side**2]))
+        older = newer = np.full(len(configs), stem_width)
+        for i in range(depth):
+            cell = int(i in (depth // 3, 2 * depth // 3))
+            width *= 1 + cell
+            for in_width in (older, newer):
+                total.convs(in_width, width, side)
+            out_side = -(-side // 2) if cell else side
+            plain, striding = (_costs(configs.names, width, s, out_side) for s in (out_side, side))
+            ops, inputs = configs.ops[:, cell], configs.inputs[:, cell]
+            costs = np.where((inputs < 2)[..., None], striding[ops], plain[ops]) if cell else plain[ops]
+            total.counts = total.counts + costs.sum(axis=(1, 2))
+            older, newer, side = newer, width * outputs[:, cell], out_side
+        classes = self.num_classes
+        return total.counts + np.stack([newer * classes, (newer + 1) * classes, np.full_like(newer, classes)], axis=-1)
 
     def contains(self, config: Any) -> Membership:
         """Whether a `NasCfg` is one of the space's; a false answer has the reason."""
@@ -150,7 +173,7 @@ class NasSpace(Space):
 
     def build(self, config: NasCfg, **kwargs: Any) -> nn.Module:
         """The timm model of a configuration; ``kwargs`` go to ``timm.create_model``."""
-        return create_model("nas_cell", **self.to_json(config), **kwargs)
+        return create_model("nas_cell", **{"num_classes": self.num_classes, **self.to_json(config), **kwargs})
 
     def to_json(self, config: NasCfg) -> dict[str, Any]:
         """A configuration as what json can hold: the arguments of `NasCfg`."""
@@ -183,28 +206,6 @@ class _Total:
         weights, pixels = np.asarray(in_width) * out_width, side**2
         acts = np.broadcast_to(out_width * pixels, weights.shape)
         self.counts = self.counts + np.stack([weights * pixels, weights + 2 * out_width, acts], axis=-1)
-
-
-def _counts(configs: NasConfigs, width: int, depth: int) -> Ints:
-    """flops, params and acts of networks of one width and depth, shape (n, 3)."""
-    stem = STEMS[STEM]
-    side, outputs = stem.resolution, configs.outputs()
-    stem_width = width * stem.widths[1]
-    total = _Total(np.array([27 * stem_width * side**2, 29 * stem_width, stem_width * side**2]))
-    older = newer = np.full(len(configs), stem_width)
-    for i in range(depth):
-        cell = int(i in (depth // 3, 2 * depth // 3))
-        width *= 1 + cell
-        for in_width in (older, newer):
-            total.convs(in_width, width, side)
-        out_side = -(-side // 2) if cell else side
-        plain, striding = (_costs(configs.names, width, s, out_side) for s in (out_side, side))
-        ops, inputs = configs.ops[:, cell], configs.inputs[:, cell]
-        costs = np.where((inputs < 2)[..., None], striding[ops], plain[ops]) if cell else plain[ops]
-        total.counts = total.counts + costs.sum(axis=(1, 2))
-        older, newer, side = newer, width * outputs[:, cell], out_side
-    classes = 1000
-    return total.counts + np.stack([newer * classes, (newer + 1) * classes, np.full_like(newer, classes)], axis=-1)
 
 
 @cache
@@ -240,7 +241,7 @@ NAS = {
     space.name: space
     for space in (
         NasSpace(
-            "NASNet",
+            "nasnet",
             (
                 *("skip_connect", "conv_3x1_1x3", "conv_7x1_1x7", "dil_conv_3x3", *_POOLS, "max_pool_5x5"),
                 *("max_pool_7x7", "conv_1x1", "conv_3x3", *_SEPARABLE),
@@ -249,20 +250,20 @@ NAS = {
             concat="loose",
         ),
         NasSpace(
-            "Amoeba",
+            "amoeba",
             ("skip_connect", *_SEPARABLE, *_POOLS, "dil_sep_conv_3x3", "conv_7x1_1x7"),
             nodes=5,
             concat="loose",
         ),
         NasSpace(
-            "PNAS",
+            "pnas",
             (*_SEPARABLE, "conv_7x1_1x7", "skip_connect", *_POOLS, "dil_conv_3x3"),
             nodes=5,
             concat="all",
         ),
-        NasSpace("ENAS", ("skip_connect", *_SEPARABLE[:2], *_POOLS), nodes=5, concat="loose"),
+        NasSpace("enas", ("skip_connect", *_SEPARABLE[:2], *_POOLS), nodes=5, concat="loose"),
         NasSpace(
-            "DARTS",
+            "darts",
             ("none", *_POOLS, "skip_connect", *_SEPARABLE[:2], "dil_conv_3x3", "dil_conv_5x5"),
             nodes=4,
             concat="all",

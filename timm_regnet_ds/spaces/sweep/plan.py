@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds._check import lookup, nearest, number, whole
 from timm_regnet_ds.rows import RowsFile
+from timm_regnet_ds.spaces import Space, get_space
 
 __all__ = ["EXECUTORS", "Plan", "load_plan"]
 
@@ -46,6 +47,7 @@ class Plan:
         dataset: ``fashion-mnist``, ``digits``, ``cifar10``, ``cifar100``, or timm's name of a dataset.
         models: how many of each space.
         flops, params, acts: limits (low, high), as `Space.sample` takes them.
+        change: fields of the spaces that are to be others, such as ``{resolution: 32, frame: {stem: cifar}}``.
         seed: of the sample and, with a model's number, of its training.
         data_dir: where the dataset's files are.
         download: fetch the dataset where its files are not there.
@@ -77,6 +79,7 @@ class Plan:
     flops: Limit | None = None
     params: Limit | None = None
     acts: Limit | None = None
+    change: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     data_dir: Path | None = None
     download: bool = False
@@ -118,8 +121,9 @@ class Plan:
             raise ValueError(f"download must be true or false, not {self.download!r}")
         if self.num_classes is not None:
             whole("num_classes", self.num_classes)
-        if not isinstance(self.parameters, Mapping):
-            raise ValueError(f"parameters must be a mapping, not {self.parameters!r}")
+        for name in ("change", "parameters"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
         lookup("executor", self.executor, EXECUTORS)
         self._set("output", Path(self.output))
         self._set("data_dir", None if self.data_dir is None else Path(self.data_dir).expanduser())
@@ -136,6 +140,14 @@ class Plan:
     def folder(self) -> Path:
         """Locks and logs, beside the rows."""
         return self.output.with_name(f".{self.output.name}.sweep")
+
+    def space(self, name: str) -> Space:
+        """One of the plan's spaces, with its changes.
+
+        Raises:
+            ValueError: an unknown space, or a field that it does not have.
+        """
+        return _changed(get_space(name), name, self.change)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -173,6 +185,16 @@ def load_plan(path: str | Path) -> Plan:
         if isinstance(given.get(key), str):
             given[key] = path.parent / Path(given[key]).expanduser()
     return Plan(**given)
+
+
+def _changed(part: Any, what: str, change: Mapping[str, Any]) -> Any:
+    known = {f.name: getattr(part, f.name) for f in fields(part)}
+    new = {}
+    for name, value in change.items():
+        old = lookup(f"field of {what}", name, known)
+        nested = isinstance(value, Mapping) and is_dataclass(old)
+        new[name] = _changed(old, f"{what}'s {name}", value) if nested else value
+    return replace(part, **new)
 
 
 def _names(spaces: Any) -> tuple[str, ...]:

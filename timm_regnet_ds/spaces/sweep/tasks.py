@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from timm_regnet_ds.spaces import get_space
-
 from .plan import Plan
 
 __all__ = ["Outcome", "Task", "done", "row_of", "tasks_of"]
@@ -69,7 +67,7 @@ def tasks_of(plan: Plan) -> list[Task]:
     limits = {"flops": plan.flops, "params": plan.params, "acts": plan.acts}
     tasks = []
     for name in plan.spaces:
-        space = get_space(name)
+        space = plan.space(name)
         sample = space.sample(plan.models, seed=plan.seed, **limits)
         complexities = zip(sample.flops, sample.params, sample.acts, strict=True)
         for index, (config, counts) in enumerate(zip(sample, complexities, strict=True)):
@@ -79,18 +77,23 @@ def tasks_of(plan: Plan) -> list[Task]:
 
 def row_of(task: Task, plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """A population's row."""
-    config = get_space(task.space).from_json(dict(task.config))
+    config = plan.space(task.space).from_json(dict(task.config))
     return asdict(task) | asdict(outcome) | plan.settings | {"properties": properties(config)}
 
 
 def properties(config: Any) -> dict[str, Any]:
     """What a scatter may show of a configuration: its numbers and, where it has stages, their depths and widths."""
+    if hasattr(config, "resolution"):  # a configuration with a resolution of its own
+        return properties(config.cfg) | {"resolution": config.resolution}
     found = _numbers(config)
     stages = config.stages() if hasattr(config, "stages") else config
     if isinstance(getattr(stages, "depths", None), tuple):
         found["depth"] = sum(stages.depths)
         for name in ("depths", "widths", "bottle_ratios", "group_widths"):
             found[name] = list(getattr(stages, name))
+        for name in ("bottle_ratio", "group_width"):
+            if len(set(found[f"{name}s"])) == 1:
+                found.setdefault(name, found[f"{name}s"][0])
     return found
 
 

@@ -10,8 +10,6 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import nn
 
-from timm_regnet_ds.spaces import get_space
-
 from .data import Data, open_data
 from .plan import Plan
 from .tasks import Outcome, Task
@@ -59,7 +57,7 @@ def train(task: Task, plan: Plan, data: Data, device: torch.device) -> float:
     Raises:
         DivergedError: the loss is not finite in some epoch.
     """
-    space = get_space(task.space)
+    space = plan.space(task.space)
     torch.manual_seed(plan.seed * 1_000_003 + task.index)
     generator = torch.Generator(device).manual_seed(torch.initial_seed())
     config = space.from_json(dict(task.config))
