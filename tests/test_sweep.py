@@ -20,7 +20,7 @@ import timm_regnet_ds as trd
 from timm_regnet_ds import spaces
 from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
 from timm_regnet_ds.spaces.nas import NasSpace
-from timm_regnet_ds.spaces.sweep import Outcome, Plan, load_plan, sweep
+from timm_regnet_ds.spaces.sweep import Outcome, Plan, load_plan, measure_sharing, sweep
 from timm_regnet_ds.spaces.sweep.data import Resident, open_data
 from timm_regnet_ds.spaces.sweep.jobs import Work
 from timm_regnet_ds.spaces.sweep.tasks import done, properties, tasks_of
@@ -224,7 +224,7 @@ def workers(plan, tasks, processes):
 
 
 def test_killed_at_any_instant_no_model_is_lost_or_trained_twice(plan):
-    plan = replace(plan, models=200)
+    plan = replace(plan, models=120)
     tasks = tuple(tasks_of(plan))
     rng = random.Random(0)
     kills = 0
@@ -241,9 +241,9 @@ def test_killed_at_any_instant_no_model_is_lost_or_trained_twice(plan):
         group.join()
     assert kills >= 10
     rows = [row["index"] for row in plan.rows.read()]
-    assert sorted(rows) == list(range(200))
+    assert sorted(rows) == list(range(120))
     # Begun again are at most those that a kill cut off, one of each worker.
-    again = sum(begun(plan).values()) - 200
+    again = sum(begun(plan).values()) - 120
     assert again <= 2 * kills
 
 
@@ -336,3 +336,12 @@ def test_a_row_without_its_end_is_written_again(plan):
     Work(plan, tasks, stub)()
     assert sorted(json.loads(line)["index"] for line in plan.output.read_text().splitlines()) == [0, 1, 2, 3]
     assert math.isclose(sum(row["error"] for row in plan.rows.read()), 6.0)
+
+
+def test_sharing_a_device_is_measured_against_one_by_one(plan):
+    plan = replace(plan, spaces=("enas",), together=2, batch_size=8, flops=(None, "15mf"))
+    found = measure_sharing(plan, seconds=0.5)
+    assert found.models == 2
+    # Two processes on one device: not four times as fast as one, and not standing still.
+    assert 0.1 * found.one_by_one < found.together < 4 * found.one_by_one
+    assert not plan.output.exists()

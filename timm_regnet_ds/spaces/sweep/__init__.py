@@ -6,7 +6,8 @@ where it stopped.
 
 from .jobs import sweep
 from .plan import Plan, load_plan
+from .sharing import Sharing, measure_sharing
 from .tasks import Outcome, Task
 from .train import trainer
 
-__all__ = ["Outcome", "Plan", "Task", "load_plan", "sweep", "trainer"]
+__all__ = ["Outcome", "Plan", "Sharing", "Task", "load_plan", "measure_sharing", "sweep", "trainer"]

@@ -3,18 +3,20 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
-from torch import nn
+from torch import Tensor, nn
 
 from .data import Data, open_data
 from .plan import Plan
 from .tasks import Outcome, Task
 
-__all__ = ["Train", "train", "trainer"]
+__all__ = ["Train", "Training", "device_of", "train", "trainer"]
 
 Train = Callable[[Task], Outcome]
 
@@ -29,11 +31,7 @@ def trainer(plan: Plan) -> Train:
     Raises:
         ValueError, FileNotFoundError: as `open_data`.
     """
-    device = torch.device(plan.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cpu":
-        # More threads than cores would get in each other's way.
-        share = max(1, (os.cpu_count() or 1) // (plan.together * plan.jobs))
-        torch.set_num_threads(min(torch.get_num_threads(), share))
+    device = device_of(plan)
     data = open_data(plan, device)
 
     def train_task(task: Task) -> Outcome:
@@ -57,37 +55,69 @@ def train(task: Task, plan: Plan, data: Data, device: torch.device) -> float:
     Raises:
         DivergedError: the loss is not finite in some epoch.
     """
-    space = plan.space(task.space)
-    torch.manual_seed(plan.seed * 1_000_003 + task.index)
-    generator = torch.Generator(device).manual_seed(torch.initial_seed())
-    config = space.from_json(dict(task.config))
-    model = space.build(config, num_classes=data.num_classes, in_chans=data.in_chans).to(device)
-    loss_of = LabelSmoothingCrossEntropy(plan.smoothing) if plan.smoothing else nn.CrossEntropyLoss()
-    optimizer = create_optimizer_v2(
-        model, plan.optimizer, plan.learning_rate, plan.weight_decay, momentum=plan.momentum
-    )
-    scheduler, epochs = create_scheduler_v2(
-        optimizer, plan.scheduler, plan.epochs, step_on_epochs=False, updates_per_epoch=data.updates
-    )
+    training = Training.of(task, plan, data, device)
     update = 0
-    for epoch in range(epochs):
-        model.train()
+    for epoch in range(training.epochs):
+        training.model.train()
         # Looked at once an epoch: each look waits for the device.
         finite = torch.ones((), dtype=torch.bool, device=device)
-        for images, labels in data.training(generator):
-            optimizer.zero_grad()
-            loss = loss_of(model(images), labels)
-            loss.backward()
-            optimizer.step()
-            finite &= loss.isfinite()
+        for images, labels in data.training(training.generator):
+            finite &= training.step(images, labels).isfinite()
             update += 1
-            if scheduler is not None:
-                scheduler.step_update(update)
-        if scheduler is not None:
-            scheduler.step(epoch + 1)
+            if training.scheduler is not None:
+                training.scheduler.step_update(update)
+        if training.scheduler is not None:
+            training.scheduler.step(epoch + 1)
         if not finite:
             raise DivergedError(f"the loss was not finite in epoch {epoch + 1}")
-    return validate(model, data)
+    return validate(training.model, data)
+
+
+def device_of(plan: Plan) -> torch.device:
+    """Where the plan's models are trained. On a CPU its processes are given a share of the threads each."""
+    device = torch.device(plan.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cpu":
+        # More threads than cores would get in each other's way.
+        share = max(1, (os.cpu_count() or 1) // (plan.together * plan.jobs))
+        torch.set_num_threads(min(torch.get_num_threads(), share))
+    return device
+
+
+@dataclass(frozen=True)
+class Training:
+    """A model and what trains it: timm's, or torch's where timm has none of its own."""
+
+    model: nn.Module
+    loss: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    epochs: int
+    generator: torch.Generator
+
+    @classmethod
+    def of(cls, task: Task, plan: Plan, data: Data, device: torch.device) -> "Training":
+        """Of a task, with weights and an order of images that follow from its seed and index."""
+        torch.manual_seed(task.seed * 1_000_003 + task.index)
+        space = plan.space(task.space)
+        config = space.from_json(dict(task.config))
+        model = space.build(config, num_classes=data.num_classes, in_chans=data.in_chans).to(device)
+        optimizer = create_optimizer_v2(
+            model, plan.optimizer, plan.learning_rate, plan.weight_decay, momentum=plan.momentum
+        )
+        scheduler, epochs = create_scheduler_v2(
+            optimizer, plan.scheduler, plan.epochs, step_on_epochs=False, updates_per_epoch=data.updates
+        )
+        loss = LabelSmoothingCrossEntropy(plan.smoothing) if plan.smoothing else nn.CrossEntropyLoss()
+        generator = torch.Generator(device).manual_seed(torch.initial_seed())
+        return cls(model, loss, optimizer, scheduler, epochs, generator)
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One update; the loss before it."""
+        self.optimizer.zero_grad()
+        loss: Tensor = self.loss(self.model(images), labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
 
 
 @torch.inference_mode()
