@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import timm_regnet_ds as trd
@@ -113,6 +114,26 @@ def test_fashion_mnist_is_read_from_its_files(tmp_path, plan):
     assert labels.tolist() == [0, 1, 2, 3, 4]
     torch.testing.assert_close(found, torch.tensor(images["t10k"] / 127.5 - 1, dtype=torch.float32)[:, None])
     assert [len(batch) for batch, _ in data.training(torch.Generator())] == [3, 3]
+
+
+def test_a_dataset_by_timms_name(tmp_path, plan):
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 6), ("validation", 3)):
+        for label in ("cat", "dog"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for i in range(n):
+                image = Image.fromarray(rng.integers(256, size=(20, 24, 3), dtype=np.uint8))
+                image.save(tmp_path / split / label / f"{i}.png")
+    plan = replace(plan, dataset="folder", data_dir=tmp_path, resolution=16, batch_size=4, workers=0)
+    with pytest.raises(ValueError, match="dataset 'folder' needs num_classes"):
+        open_data(plan, CPU)
+    data = open_data(replace(plan, num_classes=2), CPU)
+    generator = torch.Generator().manual_seed(1)
+    first, second = (list(data.training(generator)) for _ in range(2))
+    assert data.updates == len(first) == 3
+    assert {tuple(images.shape) for images, _ in first} == {(4, 3, 16, 16)}
+    assert not torch.equal(first[0][0], second[0][0])
+    assert sorted(torch.cat([labels for _, labels in data.validation()]).tolist()) == [0] * 3 + [1] * 3
 
 
 def test_augmented_images_are_shifted_and_mirrored():
