@@ -70,7 +70,7 @@ class Work:
 
 
 def _lock(plan: Plan, task: Task) -> FileLock:
-    return FileLock(plan.folder / f"{task.name}.lock", blocking=False)
+    return FileLock(plan.folder / f"{task.name}.lock", timeout=0)
 
 
 def _begun(plan: Plan, task: Task) -> Path:
