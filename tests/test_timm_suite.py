@@ -27,6 +27,7 @@ REPRESENTATIVES = [
     "rexnet_plain",
     "rexnet_lite_100",
     "rexnet_lite_200",
+    "nas_cell",
 ]
 
 NAMES = trd.list_models() if os.environ.get("TIMM_TESTS") == "all" else REPRESENTATIVES

@@ -3,11 +3,14 @@
 from . import rexnet, rexnet_lite, rexnet_plain
 from ._registry import list_models
 from .anynet import AnyNet, AnyNetCfg
+from .nas_cell import NasCell, NasCfg
 from .regnet import RegNetCfg, quantized_linear
 
 __all__ = [
     "AnyNet",
     "AnyNetCfg",
+    "NasCell",
+    "NasCfg",
     "RegNetCfg",
     "list_models",
     "quantized_linear",

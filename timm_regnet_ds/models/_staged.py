@@ -10,10 +10,10 @@ from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import nn
 
-__all__ = ["Stage", "StagedNet", "classifier_head", "dilate", "stages_of"]
+__all__ = ["Blocks", "Stage", "StagedNet", "classifier_head", "dilate", "stages_of"]
 
 
-class Stage(nn.Module):
+class Blocks(nn.Module):
     """``b1``, ``b2``, …: blocks of which only the first may reduce the resolution.
 
     Args:
@@ -29,6 +29,10 @@ class Stage(nn.Module):
         self.grad_checkpointing = False
         for i, block in enumerate(blocks, 1):
             self.add_module(f"b{i}", block)
+
+
+class Stage(Blocks):
+    """Blocks one after the other."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, C_in, H, W) → (N, C_out, H/stride, W/stride)."""
@@ -128,7 +132,7 @@ class StagedNet(nn.Module):
     def __init__(
         self,
         stem: nn.Module,
-        stages: Sequence[Stage],
+        stages: Sequence[Blocks],
         final_conv: nn.Module,
         head: nn.Module,
         *,
@@ -170,7 +174,7 @@ class StagedNet(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the stages' activations in the backward pass instead of keeping them."""
         for module in self.children():
-            if isinstance(module, Stage):
+            if isinstance(module, Blocks):
                 module.grad_checkpointing = enable
 
     @torch.jit.ignore
@@ -225,10 +229,14 @@ class StagedNet(nn.Module):
             if name != "head" and (whole or i <= last + self.first_map):
                 x = module(x)
             if i - self.first_map in take:
-                intermediates.append(x)
+                intermediates.append(self._map(x))
         if intermediates_only:
             return intermediates
-        return x, intermediates
+        return self._map(x), intermediates
+
+    def _map(self, x: Any) -> torch.Tensor:
+        """The feature map in what flows from child to child."""
+        return x
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -241,7 +249,7 @@ class StagedNet(nn.Module):
             prune_head: remove ``final_conv`` and the classifier.
         """
         take, last = feature_take_indices(self.num_maps, indices)
-        stages = [name for name, module in self.named_children() if isinstance(module, Stage)]
+        stages = [name for name, module in self.named_children() if isinstance(module, Blocks)]
         unneeded = stages[last + self.first_map :]
         for name in unneeded:
             setattr(self, name, nn.Identity().train(self.training))

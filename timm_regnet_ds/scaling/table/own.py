@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from timm_regnet_ds.models.anynet import AnyNet
 from timm_regnet_ds.models.efficientnet import begun_as_shortcuts
+from timm_regnet_ds.models.nas_cell import NasCell
 from timm_regnet_ds.models.rexnet_lite import RexNetLite
 from timm_regnet_ds.models.rexnet_plain import RexNetPlain, RexNetPlainCfg
 
@@ -53,6 +54,7 @@ AXES |= {
         each_by_itself=True,
     ),
     begun_as_shortcuts: BLOCKS,
+    NasCell: Axes(depth=(Depth("model_cfg.depth"),), width=(Width("model_cfg.width"),)),
     RexNetLite: Axes(
         depth=(Rewrite(_strides, _depths),),
         width=(Factor("model_cfg.width_mult"), Width("model_cfg.hidden_size")),

@@ -1,0 +1,65 @@
+"""RegNetX of 360 to 400 MF, sampled by arrays and one at a time, side by side in one run.
+
+    pytest benchmarks/bench_spaces.py --benchmark-columns=median,iqr,rounds
+
+Both draw the same parameters with the same probabilities and keep what falls within the limits; what they keep is
+compared. Arrays are to find at least 500 times as many a second, on one core.
+"""
+
+import random
+import time
+
+import numpy as np
+import pytest
+
+from timm_regnet_ds.models.regnet import RegNetCfg
+from timm_regnet_ds.spaces import get_space
+
+LOW, HIGH = 360e6, 400e6
+CONFIGS = 5000
+DRAWS = 4000  # of the reference, of which one in some hundreds falls within the limits
+TIMES = 500
+
+
+def one_at_a_time(space, draws, seed=0):
+    """The obvious sampler: draw, derive the stages, add up block by block, keep or draw again."""
+    rng = random.Random(seed)
+    names = ("depth", "w0", "wa", "wm", "bottle_ratio", "group_width")
+    columns = {name: getattr(space, name).quantiles.tolist() for name in names}
+    kept = []
+    for _ in range(draws):
+        cfg = RegNetCfg(**{name: rng.choice(column) for name, column in columns.items()})
+        net = cfg.stages()
+        if len(net.depths) == space.stages and LOW <= flops(net) <= HIGH:
+            kept.append(cfg)
+    return kept
+
+
+def flops(net, side=224, num_classes=1000):
+    """Multiply-adds of an AnyNet of X blocks."""
+    side //= 2
+    total, inputs = 9 * 3 * net.stem_width * side**2, net.stem_width
+    for depth, width, inner, group in zip(net.depths, net.widths, net.inner_widths, net.group_widths, strict=True):
+        for block in range(depth):
+            coming, side = side, side // 2 if block == 0 else side
+            total += inputs * inner * coming**2 + 9 * inner * group * side**2 + inner * width * side**2
+            if block == 0:
+                total += inputs * width * side**2
+            inputs = width
+    return total + inputs * num_classes
+
+
+def test_regnetx_within_limits(benchmark):
+    space = get_space("regnetx")
+    sample = benchmark.pedantic(space.sample, (CONFIGS,), {"flops": (LOW, HIGH)}, rounds=5, warmup_rounds=1)
+    assert [flops(cfg.stages()) for cfg in list(sample)[:100]] == sample.flops[:100].tolist()
+    start = time.perf_counter()
+    kept = one_at_a_time(space, DRAWS)
+    seconds = time.perf_counter() - start
+    # So few are kept that their rate is known better from how many are drawn for each.
+    share = len(sample) / sample.drawn
+    assert len(kept) == pytest.approx(share * DRAWS, abs=5 * np.sqrt(share * DRAWS))
+    ours, theirs = len(sample) / benchmark.stats.stats.median, share * DRAWS / seconds
+    benchmark.extra_info |= {"per second": ours, "one at a time": theirs, "times": ours / theirs}
+    print(f"\n{ours:,.0f} configurations a second, one at a time {theirs:,.1f}: {ours / theirs:,.0f} times as many")
+    assert ours / theirs >= TIMES

@@ -1,0 +1,368 @@
+"""Sweeps: plans, data, training of tiny models, and being killed at any instant."""
+
+import gzip
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import timm_regnet_ds as trd
+from timm_regnet_ds import spaces
+from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
+from timm_regnet_ds.spaces.nas import NasSpace
+from timm_regnet_ds.spaces.sweep import Outcome, Plan, load_plan, measure_sharing, sweep
+from timm_regnet_ds.spaces.sweep.data import Resident, open_data
+from timm_regnet_ds.spaces.sweep.jobs import Work
+from timm_regnet_ds.spaces.sweep.tasks import done, properties, tasks_of
+from timm_regnet_ds.spaces.sweep.train import trainer
+
+CPU = torch.device("cpu")
+
+TINY = NasSpace("tiny", ("skip_connect", "sep_conv_3x3"), nodes=2, concat="loose", widths=(8,), depths=(3,))
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return Plan(("enas",), tmp_path / "rows.jsonl", "digits", models=4, resolution=8, epochs=1, device="cpu")
+
+
+def write(tmp_path, text):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_plan_is_read_with_the_papers_settings(tmp_path):
+    text = "spaces: [enas, darts]\noutput: rows.jsonl\ndataset: digits\nflops: [null, 100mf]\nweight_decay: 5e-4\n"
+    plan = load_plan(write(tmp_path, text))
+    assert plan == Plan(("enas", "darts"), tmp_path / "rows.jsonl", "digits", flops=(None, "100mf"), weight_decay=5e-4)
+    assert (plan.epochs, plan.batch_size, plan.learning_rate, plan.momentum) == (10, 128, 0.05, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learningrate: 1", "unknown key 'learningrate'; did you mean 'learning_rate'?"),
+        ("epochs: 0", "epochs must be a whole number of at least 1, not 0"),
+        ("learning_rate: fast", "learning_rate must be a finite number above 0"),
+        ("flops: 3mf", r"flops must be a pair \(low, high\)"),
+        ("executor: slrm", "unknown executor 'slrm'; did you mean 'slurm'"),
+        ("spaces: [enas, enas]", "spaces has a name twice"),
+        ("spaces: []", "spaces must be a list of names"),
+        ("dataset: 3", "dataset must be a name, not 3"),
+        ("seed: [", "is no YAML"),
+    ],
+)
+def test_what_is_wrong_in_a_plan_is_named(tmp_path, text, message):
+    lines = {"spaces": "spaces: [enas]", "output": "output: rows.jsonl", "dataset": "dataset: digits"}
+    lines[text.split(":")[0]] = text
+    with pytest.raises(ValueError, match=message):
+        load_plan(write(tmp_path, "\n".join(lines.values())))
+
+
+def test_a_plan_without_a_key_that_it_needs(tmp_path):
+    with pytest.raises(ValueError, match="has no 'dataset'"):
+        load_plan(write(tmp_path, "spaces: [enas]\noutput: rows.jsonl"))
+    with pytest.raises(ValueError, match="must be a mapping"):
+        load_plan(write(tmp_path, "- enas"))
+
+
+def test_an_unknown_space_and_limits_without_models(plan):
+    with pytest.raises(ValueError, match="unknown space 'ensa'; did you mean 'enas'"):
+        sweep(replace(plan, spaces=("ensa",)))
+
+
+def test_a_plan_changes_its_spaces(plan):
+    plan = replace(plan, spaces=("anynetx_a",), change={"resolution": 32, "frame": {"stem": "cifar"}})
+    assert plan.space("anynetx_a").frame.stem == "cifar"
+    task = tasks_of(plan)[0]
+    config = plan.space(task.space).from_json(task.config)
+    assert trd.measure(plan.space(task.space).build(config)).flops == task.flops
+    with pytest.raises(ValueError, match="unknown field of anynetx_a's frame 'stm'; did you mean 'stem'"):
+        sweep(replace(plan, change={"frame": {"stm": "cifar"}}))
+
+
+def idx(array):
+    return b"\0\0\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+
+
+def test_fashion_mnist_is_read_from_its_files(tmp_path, plan):
+    plan = replace(plan, dataset="fashion-mnist", data_dir=tmp_path, resolution=28, batch_size=3)
+    with pytest.raises(FileNotFoundError, match="has no train-images-idx3-ubyte"):
+        open_data(plan, CPU)
+    rng = np.random.default_rng(0)
+    images = {"train": rng.integers(256, size=(7, 28, 28), dtype=np.uint8)}
+    images["t10k"] = rng.integers(256, size=(5, 28, 28), dtype=np.uint8)
+    for part, array in images.items():
+        labels = np.arange(len(array), dtype=np.uint8)
+        (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(array)))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))
+    data = open_data(plan, CPU)
+    assert (data.num_classes, data.in_chans, data.updates) == (7, 1, 2)
+    ((found, labels),) = data.validation()
+    assert labels.tolist() == [0, 1, 2, 3, 4]
+    torch.testing.assert_close(found, torch.tensor(images["t10k"] / 127.5 - 1, dtype=torch.float32)[:, None])
+    assert [len(batch) for batch, _ in data.training(torch.Generator())] == [3, 3]
+
+
+def test_a_dataset_by_timms_name(tmp_path, plan):
+    rng = np.random.default_rng(0)
+    for split, n in (("train", 6), ("validation", 3)):
+        for label in ("cat", "dog"):
+            (tmp_path / split / label).mkdir(parents=True)
+            for i in range(n):
+                image = Image.fromarray(rng.integers(256, size=(20, 24, 3), dtype=np.uint8))
+                image.save(tmp_path / split / label / f"{i}.png")
+    plan = replace(plan, dataset="folder", data_dir=tmp_path, resolution=16, batch_size=4, workers=0)
+    with pytest.raises(ValueError, match="dataset 'folder' needs num_classes"):
+        open_data(plan, CPU)
+    data = open_data(replace(plan, num_classes=2), CPU)
+    generator = torch.Generator().manual_seed(1)
+    first, second = (list(data.training(generator)) for _ in range(2))
+    assert data.updates == len(first) == 3
+    assert {tuple(images.shape) for images, _ in first} == {(4, 3, 16, 16)}
+    assert not torch.equal(first[0][0], second[0][0])
+    assert sorted(torch.cat([labels for _, labels in data.validation()]).tolist()) == [0] * 3 + [1] * 3
+
+
+def test_augmented_images_are_shifted_and_mirrored():
+    image = torch.arange(1, 257, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    batch = image.expand(64, 1, 16, 16)
+    data = Resident(batch, torch.zeros(64), batch, torch.zeros(64), 64, True, 1)
+    padded = nn.functional.pad(image, [2] * 4)
+    possible = {padded[..., i : i + 16, j : j + 16].numpy().tobytes() for i in range(5) for j in range(5)}
+    mirrored = {padded[..., i : i + 16, j : j + 16].flip(3).numpy().tobytes() for i in range(5) for j in range(5)}
+    ((images, _),) = data.training(torch.Generator())
+    found = {((x + 1) * 127.5).round().byte().numpy().tobytes() for x in images}
+    assert found <= possible | mirrored
+    assert found & possible
+    assert found & mirrored
+    assert len(found) > 20
+
+
+def test_digits_are_learnt_and_the_same_task_gives_the_same_error(plan, monkeypatch):
+    monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
+    plan = replace(plan, spaces=("tiny",), epochs=4, batch_size=32)
+    train = trainer(plan)
+    task = max(tasks_of(plan), key=lambda task: task.flops)
+    outcome = train(task)
+    assert outcome.failure is None
+    assert outcome.error < 40  # by chance, 90
+    assert train(task).error == outcome.error
+
+
+def test_a_model_that_diverges_is_a_row_with_its_reason(plan, monkeypatch):
+    monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
+    plan = replace(plan, spaces=("tiny",), learning_rate=1e30, models=1)
+    Work(plan, tuple(tasks_of(plan)))()
+    (row,) = plan.rows.read()
+    assert row["error"] is None
+    assert row["failure"] == "the loss was not finite in epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("exception", "reason"),
+    [
+        (ValueError("no such thing\nat all"), "ValueError: no such thing"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "out of memory: CUDA out of memory"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_a_row_with_its_reason(plan, monkeypatch, exception, reason):
+    def build(*args, **kwargs):
+        raise exception
+
+    monkeypatch.setattr(type(spaces.get_space("enas")), "build", build)
+    Work(plan, tuple(tasks_of(plan)))()
+    rows = plan.rows.read()
+    assert len(rows) == 4
+    assert all(row["error"] is None and row["failure"].startswith(reason) for row in rows)
+
+
+def test_a_row_has_what_a_report_needs(plan):
+    task = tasks_of(plan)[2]
+    Work(plan, (task,), stub)()
+    (row,) = plan.rows.read()
+    config = spaces.get_space("enas").from_json(row["config"])
+    assert list(spaces.get_space("enas").sample(4))[2] == config
+    assert row["properties"] == {"width": config.width, "depth": config.depth}
+    assert (row["flops"], row["params"], row["acts"]) == (task.flops, task.params, task.acts)
+    assert (row["space"], row["seed"], row["index"], row["epochs"], row["dataset"]) == ("enas", 0, 2, 1, "digits")
+
+
+def test_properties_of_stages():
+    cfg = RegNetCfg(13, 24, 36.44, 2.49, 8)
+    found = properties(cfg)
+    assert found["widths"] == [24, 56, 152, 368]
+    assert (found["depths"], found["depth"], found["wa"], found["group_width"]) == ([1, 1, 4, 7], 13, 36.44, 8)
+    assert properties(spaces.Sized(cfg, 96)) == found | {"resolution": 96}
+    stages = properties(AnyNetCfg((1, 2), (8, 16), group_widths=4))
+    assert (stages["bottle_ratio"], stages["group_width"]) == (1.0, 4)
+    assert (stages["depth"], stages["widths"], stages["bottle_ratios"]) == (3, [8, 16], [1.0, 1.0])
+
+
+def stub(plan):
+    """Trains for a few milliseconds, and notes each model that it begins."""
+
+    def train(task):
+        with open(plan.folder / "begun.txt", "a") as file:
+            file.write(f"{task.index}\n")
+        time.sleep(0.003)
+        return Outcome(float(task.index), None, 0.003)
+
+    return train
+
+
+def size(plan):
+    path = plan.folder / "begun.txt"
+    return path.stat().st_size if path.exists() else 0
+
+
+def begun(plan):
+    return Counter((plan.folder / "begun.txt").read_text().split())
+
+
+def workers(plan, tasks, processes):
+    """Processes of a group of their own that all work through the same tasks."""
+    os.setpgid(0, 0)
+    plan.folder.mkdir(exist_ok=True)
+    children = [multiprocessing.get_context("fork").Process(target=Work(plan, tasks, stub)) for _ in range(processes)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+
+
+def test_killed_at_any_instant_no_model_is_lost_or_trained_twice(plan):
+    plan = replace(plan, models=120)
+    tasks = tuple(tasks_of(plan))
+    rng = random.Random(0)
+    kills = 0
+    while len(done(plan, tasks)) < len(tasks):
+        group = multiprocessing.get_context("fork").Process(target=workers, args=(plan, tasks, 2))
+        before = size(plan)
+        group.start()
+        while size(plan) == before and group.is_alive():
+            time.sleep(0.001)
+        group.join(rng.uniform(0, 0.05))
+        if group.is_alive():
+            os.killpg(group.pid, signal.SIGKILL)
+            kills += 1
+        group.join()
+    assert kills >= 10
+    rows = [row["index"] for row in plan.rows.read()]
+    assert sorted(rows) == list(range(120))
+    # Begun again are at most those that a kill cut off, one of each worker.
+    again = sum(begun(plan).values()) - 120
+    assert again <= 2 * kills
+
+
+def test_workers_side_by_side_share_the_models(plan):
+    plan = replace(plan, models=60)
+    tasks = tuple(tasks_of(plan))
+    group = multiprocessing.get_context("fork").Process(target=workers, args=(plan, tasks, 4))
+    group.start()
+    group.join()
+    assert len(plan.rows.read()) == 60
+    assert set(begun(plan).values()) == {1}
+
+
+def test_a_sweep_by_submitit_resumes_after_a_kill(plan):
+    plan = replace(plan, models=40, chunk=40, together=2)
+
+    def whole():
+        os.setpgid(0, 0)
+        sweep(plan, stub_by_value(), progress=False)
+
+    first = multiprocessing.get_context("fork").Process(target=whole)
+    first.start()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(plan.rows.read_if_there()) < 3:
+        time.sleep(0.01)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.join()
+    before = len(plan.rows.read_if_there())
+    assert 3 <= before < 40
+    rows = sweep(plan, stub_by_value(), progress=False)
+    assert [row["index"] for row in rows] == list(range(40))
+    assert len(plan.rows.read()) == 40
+    assert sweep(plan, None) == rows
+
+
+def stub_by_value():
+    """A stub for processes that cannot import this file: submitit pickles functions within functions whole."""
+
+    def prepare(plan):
+        def train(task):
+            time.sleep(0.1)
+            return Outcome(float(task.index), None, 0.1)
+
+        return train
+
+    return prepare
+
+
+def deadly():
+    """Ends the process under model 1."""
+
+    def prepare(plan):
+        def train(task):
+            if task.index == 1:
+                os._exit(9)
+            return Outcome(1.0, None, 0.0)
+
+        return train
+
+    return prepare
+
+
+def test_a_model_that_kills_its_process_is_given_up(plan, monkeypatch):
+    monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)  # how long it waits for a dead job's result
+    rows = sweep(plan, deadly(), progress=False)
+    assert [row["failure"] for row in rows] == [None, "its process died, 2 times", None, None]
+
+
+def test_a_job_that_fails_otherwise_ends_the_sweep(plan, tmp_path):
+    plan = replace(plan, dataset="fashion-mnist", data_dir=tmp_path)
+    with pytest.raises(RuntimeError, match="has no train-images-idx3-ubyte"):
+        sweep(plan, progress=False)
+    assert plan.rows.read_if_there() == []
+
+
+def test_rows_of_another_plan_are_refused(plan):
+    Work(plan, tuple(tasks_of(plan)), stub)()
+    with pytest.raises(ValueError, match="enas number 0 with epochs 1, the plan 2: it is the file of another plan"):
+        sweep(replace(plan, epochs=2), stub)
+    with pytest.raises(ValueError, match="with config"):
+        sweep(replace(plan, flops=("1mf", "30mf")), stub)
+
+
+def test_a_row_without_its_end_is_written_again(plan):
+    tasks = tuple(tasks_of(plan))
+    Work(plan, tasks, stub)()
+    whole = plan.output.read_bytes()
+    plan.output.write_bytes(whole[:-20])
+    assert len(done(plan, tasks)) == 3
+    Work(plan, tasks, stub)()
+    assert sorted(json.loads(line)["index"] for line in plan.output.read_text().splitlines()) == [0, 1, 2, 3]
+    assert math.isclose(sum(row["error"] for row in plan.rows.read()), 6.0)
+
+
+def test_sharing_a_device_is_measured_against_one_by_one(plan):
+    plan = replace(plan, spaces=("enas",), together=2, batch_size=8, flops=(None, "15mf"))
+    found = measure_sharing(plan, seconds=0.5)
+    assert found.models == 2
+    # Two processes on one device: not four times as fast as one, and not standing still.
+    assert 0.1 * found.one_by_one < found.together < 4 * found.one_by_one
+    assert not plan.output.exists()

@@ -1,0 +1,214 @@
+"""The plan of a sweep: which models, trained how, on what, where to."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from timm_regnet_ds._check import lookup, nearest, number, whole
+from timm_regnet_ds.rows import RowsFile
+from timm_regnet_ds.spaces import Space, get_space
+
+__all__ = ["EXECUTORS", "Plan", "load_plan"]
+
+Limit = tuple[float | str | None, float | str | None]
+
+EXECUTORS = dict.fromkeys(("local", "slurm"))
+
+_COUNTS = {
+    "models": 1,
+    "seed": 0,
+    "resolution": 1,
+    "epochs": 1,
+    "batch_size": 1,
+    "chunk": 1,
+    "jobs": 1,
+    "together": 1,
+    "workers": 0,
+    "timeout_min": 1,
+}
+_AMOUNTS: dict[str, dict[str, float]] = {
+    "learning_rate": {"above": 0},
+    "weight_decay": {"least": 0},
+    "momentum": {"least": 0, "most": 1},
+    "smoothing": {"least": 0, "most": 1},
+}
+_WORDS = ("dataset", "optimizer", "scheduler")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep. The defaults are the low-epoch settings of Designing Network Design Spaces, §3.1 and App. D.
+
+    Args:
+        spaces: names of design spaces.
+        output: file of the rows.
+        dataset: ``fashion-mnist``, ``digits``, ``cifar10``, ``cifar100``, or timm's name of a dataset.
+        models: how many of each space.
+        flops, params, acts: limits (low, high), as `Space.sample` takes them.
+        change: fields of the spaces that are to be others, such as ``{resolution: 32, frame: {stem: cifar}}``.
+        seed: of the sample and, with a model's number, of its training.
+        data_dir: where the dataset's files are.
+        download: fetch the dataset where its files are not there.
+        num_classes: of a dataset by timm's name, which does not say it.
+        resolution: side to which the images are brought, in pixels.
+        epochs: how many.
+        batch_size: images.
+        learning_rate: at the start.
+        weight_decay, momentum: of the optimizer.
+        smoothing: of the labels.
+        optimizer, scheduler: timm's names.
+        device: torch's name; ``None``: a CUDA card where there is one.
+        workers: processes that load images of a dataset that is not kept on the device.
+        chunk: models a job.
+        jobs: jobs at once. With several cards in a machine, ``local`` jobs take them in turn.
+        together: processes of a job; they train its models side by side on one card.
+        executor: submitit's: ``local`` or ``slurm``.
+        timeout_min: minutes after which a job is ended and begun again where it stopped.
+        parameters: further ones of submitit, such as ``slurm_partition`` and ``mem_gb``.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+
+    spaces: tuple[str, ...]
+    output: Path
+    dataset: str
+    models: int = 100
+    flops: Limit | None = None
+    params: Limit | None = None
+    acts: Limit | None = None
+    change: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    data_dir: Path | None = None
+    download: bool = False
+    num_classes: int | None = None
+    resolution: int = 32
+    epochs: int = 10
+    batch_size: int = 128
+    learning_rate: float = 0.05
+    weight_decay: float = 5e-5
+    momentum: float = 0.9
+    smoothing: float = 0.0
+    optimizer: str = "sgd"
+    scheduler: str = "cosine"
+    device: str | None = None
+    workers: int = 2
+    chunk: int = 10
+    jobs: int = 1
+    together: int = 1
+    executor: str = "local"
+    timeout_min: int = 3 * 24 * 60
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._set("spaces", _names(self.spaces))
+        for name, least in _COUNTS.items():
+            whole(name, getattr(self, name), least)
+        for name, bounds in _AMOUNTS.items():
+            self._set(name, number(name, _as_float(getattr(self, name)), **bounds))
+        for name in _WORDS:
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} must be a name, not {getattr(self, name)!r}")
+        for name in ("flops", "params", "acts"):
+            limit = getattr(self, name)
+            if limit is not None:
+                if not isinstance(limit, (list, tuple)) or len(limit) != 2:
+                    raise ValueError(f"{name} must be a pair (low, high), not {limit!r}")
+                self._set(name, tuple(limit))
+        if not isinstance(self.download, bool):
+            raise ValueError(f"download must be true or false, not {self.download!r}")
+        if self.num_classes is not None:
+            whole("num_classes", self.num_classes)
+        for name in ("change", "parameters"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
+        lookup("executor", self.executor, EXECUTORS)
+        self._set("output", Path(self.output))
+        self._set("data_dir", None if self.data_dir is None else Path(self.data_dir).expanduser())
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def rows(self) -> RowsFile:
+        """Where the rows go."""
+        return RowsFile(self.output, "population", 1)
+
+    @property
+    def folder(self) -> Path:
+        """Locks and logs, beside the rows."""
+        return self.output.with_name(f".{self.output.name}.sweep")
+
+    def space(self, name: str) -> Space:
+        """One of the plan's spaces, with its changes.
+
+        Raises:
+            ValueError: an unknown space, or a field that it does not have.
+        """
+        return _changed(get_space(name), name, self.change)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a row says of how its model was trained."""
+        names = ("epochs", "dataset", "resolution", "learning_rate", "weight_decay")
+        return {name: getattr(self, name) for name in names}
+
+
+def load_plan(path: str | Path) -> Plan:
+    """The plan of a YAML file: the arguments of `Plan`. Relative paths are relative to the file.
+
+    Raises:
+        ValueError: no mapping, an unknown or missing key, or a value that is not allowed.
+        FileNotFoundError: no such file.
+    """
+    import yaml
+
+    path = Path(path)
+    try:
+        given = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} must be a mapping of keys to values")
+    known = {f.name for f in fields(Plan)}
+    for key in given:
+        if key not in known:
+            raise ValueError(
+                f"{path}: unknown key {key!r}{nearest(str(key), known)} (allowed: {', '.join(sorted(known))})"
+            )
+    for key in ("spaces", "output", "dataset"):
+        if key not in given:
+            raise ValueError(f"{path} has no {key!r}")
+    for key in ("output", "data_dir"):
+        if isinstance(given.get(key), str):
+            given[key] = path.parent / Path(given[key]).expanduser()
+    return Plan(**given)
+
+
+def _changed(part: Any, what: str, change: Mapping[str, Any]) -> Any:
+    known = {f.name: getattr(part, f.name) for f in fields(part)}
+    new = {}
+    for name, value in change.items():
+        old = lookup(f"field of {what}", name, known)
+        nested = isinstance(value, Mapping) and is_dataclass(old)
+        new[name] = _changed(old, f"{what}'s {name}", value) if nested else value
+    return replace(part, **new)
+
+
+def _names(spaces: Any) -> tuple[str, ...]:
+    names = [spaces] if isinstance(spaces, str) else spaces
+    if not isinstance(names, (list, tuple)) or not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"spaces must be a list of names, not {spaces!r}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"spaces has a name twice: {', '.join(names)}")
+    return tuple(names)
+
+
+def _as_float(value: Any) -> Any:
+    """YAML 1.1 reads 5e-5, which has no point, as a string."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return math.nan

@@ -1,0 +1,82 @@
+"""The values that one parameter of a design space may take, and how they are drawn."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Values", "steps"]
+
+# Draws are quantiles of 16 bits: the probability of a value is met to within 1 in 65,536.
+_QUANTILES = 1 << 16
+_LISTED = 12  # of the values in a message
+
+
+@dataclass(frozen=True)
+class Values:
+    """Allowed values, ascending.
+
+    Args:
+        values: the values, numbers above 0.
+        log: draw log-uniformly: a value has the share of the log axis that lies nearest to it. Otherwise each is as
+            likely as any other.
+
+    Raises:
+        ValueError: no values, or values that do not ascend from above 0.
+    """
+
+    values: tuple[Any, ...]
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", tuple(self.values))
+        ascending = all(low < high for low, high in zip((0, *self.values), self.values, strict=False))
+        if not self.values or not ascending:
+            raise ValueError(f"the values of a parameter ascend from above 0, which {list(self.values)} do not")
+
+    def __contains__(self, value: Any) -> bool:
+        return value in self._known
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __str__(self) -> str:
+        if len(self) <= _LISTED:
+            return ", ".join(f"{value:g}" for value in self.values)
+        return f"{self.values[0]:g} to {self.values[-1]:g} in steps of {self.values[1] - self.values[0]:g}"
+
+    def draw(self, rng: np.random.Generator, *shape: int) -> NDArray[Any]:
+        """Independent draws, an array of ``shape``."""
+        return self.quantiles[rng.integers(_QUANTILES, size=shape, dtype=np.uint16)]
+
+    @cached_property
+    def _known(self) -> frozenset[Any]:
+        return frozenset(self.values)
+
+    @cached_property
+    def quantiles(self) -> NDArray[Any]:
+        """The value at each of 65,536 quantiles, from which `draw` picks one."""
+        values = np.array(self.values)
+        weights = np.ones(len(values))
+        if self.log and len(values) > 1:
+            middles = (values[:-1] + values[1:]) / 2
+            # The cells at the ends are as far from their values as their other edges are.
+            edges = [values[0] ** 2 / middles[0], *middles, values[-1] ** 2 / middles[-1]]
+            weights = np.diff(np.log(edges))
+        shares = np.cumsum(weights) / weights.sum()
+        return values[np.searchsorted(shares[:-1], (np.arange(_QUANTILES) + 0.5) / _QUANTILES)]
+
+
+def steps(low: float, high: float, step: float = 1, log: bool = True) -> Values:
+    """From ``low`` to ``high``, both among them, in equal steps; drawn log-uniformly unless ``log`` is false.
+
+    >>> str(steps(8, 1024, 8))
+    '8 to 1024 in steps of 8'
+    """
+    count = round((high - low) / step) + 1
+    decimals = max(len(f"{number:.6f}".rstrip("0").partition(".")[2]) for number in (low, step))
+    values: Iterable[float] = (round(low + i * step, decimals) for i in range(count))
+    return Values(tuple(int(value) if decimals == 0 else value for value in values), log)
