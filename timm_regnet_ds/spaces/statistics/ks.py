@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import ks_2samp, kstwo  # type: ignore[import-untyped]
+from scipy.stats import ks_2samp, kstwo
 
 from .edf import edf
 from .samples import effective_size
