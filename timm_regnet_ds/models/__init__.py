@@ -1,6 +1,6 @@
 """The papers' networks as timm models. Importing this registers them."""
 
-from . import rexnet, rexnet_lite, rexnet_plain
+from . import channelnet, rexnet, rexnet_lite, rexnet_plain
 from ._registry import list_models
 from .anynet import AnyNet, AnyNetCfg
 from .regnet import RegNetCfg, quantized_linear
@@ -9,6 +9,7 @@ __all__ = [
     "AnyNet",
     "AnyNetCfg",
     "RegNetCfg",
+    "channelnet",
     "list_models",
     "quantized_linear",
     "rexnet",

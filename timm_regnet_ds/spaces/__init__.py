@@ -4,6 +4,7 @@ from timm_regnet_ds._check import lookup
 
 from .anynet import ANYNETS, AnyNetSpace, Sized
 from .arrays import AnyNets, Frame
+from .channels import CHANNELS, ChannelSpace, PiecewiseLinear
 from .regnet import REGNETS, RegNetSpace
 from .space import Complexities, Configs, Membership, Sample, Space
 from .values import Values, steps
@@ -12,10 +13,12 @@ __all__ = [
     "SPACES",
     "AnyNetSpace",
     "AnyNets",
+    "ChannelSpace",
     "Complexities",
     "Configs",
     "Frame",
     "Membership",
+    "PiecewiseLinear",
     "RegNetSpace",
     "Sample",
     "Sized",
@@ -25,7 +28,7 @@ __all__ = [
     "steps",
 ]
 
-SPACES: dict[str, Space] = {**ANYNETS, **REGNETS}
+SPACES: dict[str, Space] = {**ANYNETS, **REGNETS, **CHANNELS}
 
 
 def get_space(name: str) -> Space:
