@@ -33,7 +33,7 @@ def test_the_rows_are_those_that_are_printed():
 
 
 def test_two_networks_match_regnetz_4gf_224():
-    result = recover(UNPRINTED["RegNetZ-4GF-224"], 5000)
+    result = recover(UNPRINTED["RegNetZ-4GF-224"])
     assert len(result.found) == result.candidates == 2
     for found in result.found:
         assert UNPRINTED["RegNetZ-4GF-224"].printed.differences(found.counts) == []
@@ -41,7 +41,7 @@ def test_two_networks_match_regnetz_4gf_224():
 
 def test_nothing_is_found_where_a_scaled_row_is_another_networks():
     unprinted = replace(UNPRINTED["RegNetY-500MF"], scaled={"4GF": Printed("4.1", "50.0", "13.3")})
-    result = recover(unprinted, 5000)
+    result = recover(replace(unprinted, structures=5000))
     assert result.candidates
     assert result.found == ()
 

@@ -1,15 +1,17 @@
 """The papers' networks as timm models. Importing this registers them."""
 
-from . import channelnet, rexnet, rexnet_lite, rexnet_plain
+from . import rexnet, rexnet_lite, rexnet_plain
 from ._registry import list_models
 from .anynet import AnyNet, AnyNetCfg
+from .channelnet import ChannelNet, ChannelNetCfg
 from .regnet import RegNetCfg, quantized_linear
 
 __all__ = [
     "AnyNet",
     "AnyNetCfg",
+    "ChannelNet",
+    "ChannelNetCfg",
     "RegNetCfg",
-    "channelnet",
     "list_models",
     "quantized_linear",
     "rexnet",

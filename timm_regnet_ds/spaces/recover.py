@@ -41,11 +41,13 @@ class Unprinted:
         printed: its row.
         space: where to look.
         scaled: rows of the same network scaled by dWr.
+        structures: how many configurations of about the printed figures are drawn; each is given every group width.
     """
 
     printed: Printed
     space: RegNetSpace
     scaled: Mapping[str, Printed] = field(default_factory=dict)
+    structures: int = 20_000
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Recovered:
     drawn: int
 
 
-# Ranges about the networks that are public; with them a search takes seconds.
+# Ranges about the networks that are public; with them a search takes seconds. What is found is unique in them.
 _Y = replace(
     REGNETS["regnety"],
     depth=steps(10, 30, log=False),
@@ -105,20 +107,20 @@ UNPRINTED = {
             depth=steps(12, 40, log=False),
             w0=steps(16, 160, 8, log=False),
             group_width=Values(tuple(range(8, 129, 8))),
-            resolution=Values(tuple(range(192, 321, 8))),
+            resolution=Values(tuple(range(192, 321, 16))),
         ),
         {"16GF": Printed("15.5", "72.3", "30.7")},
+        structures=200_000,
     ),
     "RegNetZ-4GF-224": Unprinted(Printed("4.0", "26.9", "20.8"), _Z),
 }
 
 
-def recover(unprinted: Unprinted, structures: int = 20_000, seed: int = 0) -> Recovered:
+def recover(unprinted: Unprinted, seed: int = 0) -> Recovered:
     """Look for the networks that round to all printed figures.
 
     Args:
         unprinted: the rows, and the space to look in.
-        structures: how many configurations of about the printed figures are drawn; each is given every group width.
         seed: of the draws.
     """
     space = unprinted.space
@@ -127,7 +129,7 @@ def recover(unprinted: Unprinted, structures: int = 20_000, seed: int = 0) -> Re
         measure: (low * _SHARES[measure][0], high * _SHARES[measure][1])
         for measure, (low, high) in _bounds(unprinted.printed).items()
     }
-    sample = single.sample(structures, seed, **limits)
+    sample = single.sample(unprinted.structures, seed, **limits)
     free = isinstance(space.resolution, Values)
     configs: Any = sample.configs
     resolutions = configs.resolutions if free else np.full(len(sample), space.resolution)
