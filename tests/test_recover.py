@@ -49,4 +49,4 @@ def test_nothing_is_found_where_a_scaled_row_is_another_networks():
 def test_the_table_is_80_columns_wide():
     lines = list(table(["RegNetY-500MF"]))
     assert max(map(len, lines)) <= 80
-    assert any(line.split()[:5] == ["17", "32", "29", "2.776", "4"] for line in lines)
+    assert any(line.split()[:2] == ["17", "32"] and "8.2–8.29" in line for line in lines)

@@ -112,7 +112,7 @@ UNPRINTED = {
         {"16GF": Printed("15.5", "72.3", "30.7")},
         structures=200_000,
     ),
-    "RegNetZ-4GF-224": Unprinted(Printed("4.0", "26.9", "20.8"), _Z),
+    "RegNetZ-4GF-224": Unprinted(Printed("4.0", "26.9", "20.8"), _Z, structures=60_000),
 }
 
 

@@ -19,7 +19,7 @@ Limit = tuple[float | str | None, float | str | None]
 
 # Draws at a time, doubled from the first batch to the last. They are the same for every n, so that a smaller sample of
 # a seed is the beginning of a larger one.
-_FIRST_BATCH, _BATCH = 1 << 10, 1 << 16
+_FIRST_BATCH, _BATCH = 1 << 10, 1 << 17
 # Draws in a row without one within the limits, after which there is taken to be none.
 _PATIENCE = 1 << 22
 
