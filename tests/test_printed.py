@@ -11,6 +11,8 @@ from timm_regnet_ds.scaling.scaled import PAPER
 # Tables 6 to 8 of the scaling paper do not print these resolutions; with them the figures come out.
 RESOLUTIONS = {
     "regnetz_4gf": 256,
+    "regnety_500mf_dWr_4gf": 248,
+    "regnety_500mf_dWr_16gf": 268,
     "regnetz_500mf_dWr_4gf": 248,
     "regnetz_500mf_dWr_16gf": 268,
     "regnetz_4gf_dWr_16gf": 272,

@@ -118,7 +118,7 @@ def test_pretrained_weights_are_timms_on_the_hub(name):
     assert cfg.architecture == name
 
 
-@pytest.mark.parametrize("name", [name for name in REGNETS if not name.startswith("regnetz")])
+@pytest.mark.parametrize("name", sorted({*REGNETS} - {"regnety_500mf", "regnetz_500mf", "regnetz_4gf"}))
 def test_pretrained_weights_are_those_of_the_same_network(name):
     cfg = timm.get_pretrained_cfg(name)
     same = cfg.hf_hub_id.removeprefix("timm/").split(".")[0]

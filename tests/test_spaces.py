@@ -1,5 +1,6 @@
 """Design spaces: the papers' counts, the papers' distributions, and complexity equal to measure()."""
 
+import doctest
 import json
 import math
 import os
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from timm_regnet_ds import AnyNetCfg, RegNetCfg, measure, resolve_strategy
 from timm_regnet_ds.models.regnet import REGNETS, quantized_linear
 from timm_regnet_ds.scaling.anynet import scale_anynet
-from timm_regnet_ds.spaces import SPACES, AnyNets, AnyNetSpace, Frame, Sized, Values, get_space, steps
+from timm_regnet_ds.spaces import SPACES, AnyNets, AnyNetSpace, Frame, Sized, Values, anynet, get_space, steps, values
 from timm_regnet_ds.spaces.anynet import FramedSpace
 from timm_regnet_ds.spaces.arrays import scaled
 from timm_regnet_ds.spaces.quantized import quantized_stages
@@ -206,7 +207,7 @@ def test_without_limits_an_anynet_is_drawn_once():
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"flops": ("1mf", "2mf")}, r"no configuration of resnext_b among 1,.* drawn has flops from 1,000,000 to"),
+        ({"flops": ("1mf", "2mf")}, r"no configuration of resnext_b among 4,.* drawn has flops from 1,000,000 to"),
         ({"flops": ("1mf", "2mf")}, r"the nearest has [3-6],\d{3},\d{3} flops, [\d,]+ params, [\d,]+ acts"),
         ({"flops": ("4gf", "1gf")}, "the low bound '4gf' is above the high bound '1gf'"),
         ({"flops": ("4mp", None)}, "flops takes a number or one such as '400mf', not '4mp'"),
@@ -364,3 +365,9 @@ def test_scaling_of_arrays_is_that_of_configs(name, strategy, factor):
     multipliers = resolve_strategy(strategy).multipliers(factor)
     expected = scale_anynet(cfg, multipliers)
     assert scaled(AnyNets.of([cfg], Frame(cfg.block)), multipliers)[0] == expected
+
+
+@pytest.mark.parametrize("module", [anynet, values])
+def test_examples_of_the_docstrings(module):
+    results = doctest.testmod(module)
+    assert results.failed == 0 < results.attempted

@@ -52,8 +52,11 @@ PRINTED = {
     "regnety_16gf": Printed("15.9", "83.6", "23.0"),
     "regnety_32gf": Printed("32.3", "145.0", "30.3"),
     # Fast and Accurate Model Scaling, Tables 6 to 8
+    "regnety_500mf": Printed("0.5", "5.6", "4.2"),
     "regnetz_500mf": Printed("0.5", "7.1", "5.9"),
     "regnetz_4gf": Printed("4.0", "28.1", "24.3"),
+    "regnety_500mf_dWr_4gf": Printed("4.1", "36.2", "13.3"),
+    "regnety_500mf_dWr_16gf": Printed("16.2", "112.7", "29.4"),
     "regnetz_500mf_dWr_4gf": Printed("4.0", "41.1", "19.4"),
     "regnetz_500mf_dWr_16gf": Printed("16.2", "134.8", "42.6"),
     "regnetz_4gf_dWr_16gf": Printed("15.9", "95.3", "51.3"),

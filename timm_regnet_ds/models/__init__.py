@@ -3,12 +3,15 @@
 from . import rexnet, rexnet_lite, rexnet_plain
 from ._registry import list_models
 from .anynet import AnyNet, AnyNetCfg
+from .channelnet import ChannelNet, ChannelNetCfg
 from .nas_cell import NasCell, NasCfg
 from .regnet import RegNetCfg, quantized_linear
 
 __all__ = [
     "AnyNet",
     "AnyNetCfg",
+    "ChannelNet",
+    "ChannelNetCfg",
     "NasCell",
     "NasCfg",
     "RegNetCfg",

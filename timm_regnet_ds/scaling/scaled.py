@@ -23,6 +23,7 @@ from .strategy import resolve_strategy
 __all__ = ["BASES", "FACTORS", "PAPER", "scaled_cfg"]
 
 BASES: dict[str, tuple[AnyNetCfg | EfficientNetCfg, int]] = {
+    "regnety_500mf": (REGNETS["regnety_500mf"].stages(), 224),
     "regnetz_500mf": (REGNETS["regnetz_500mf"].stages(), 224),
     "regnetz_4gf": (REGNETS["regnetz_4gf"].stages(), RESOLUTIONS["regnetz_4gf"]),
     "efficientnet_b0": (EFFICIENTNET_B0, 224),
@@ -30,6 +31,8 @@ BASES: dict[str, tuple[AnyNetCfg | EfficientNetCfg, int]] = {
 
 # With these all figures of the paper come out.
 PAPER = {
+    "regnety_500mf_dWr_4gf": 8.2,
+    "regnety_500mf_dWr_16gf": 32.8,
     "regnetz_500mf_dWr_4gf": 8.1,
     "regnetz_500mf_dWr_16gf": 31.4,
     "regnetz_4gf_dWr_16gf": 3.88,
@@ -43,6 +46,14 @@ TARGETS = ("1gf", "2gf", "4gf", "8gf", "16gf")
 
 # What `nearest_factor` finds, a row for each base and strategy and a column for each target.
 _NEAREST = {
+    ("regnety_500mf", "d"): (2.13, 4.38, 8.84, 17.9, 35.8),
+    ("regnety_500mf", "w"): (1.97, 4.17, 8.27, 16.7, 33.2),
+    ("regnety_500mf", "r"): (1.87, 3.9, 7.82, 15.8, 31.4),
+    ("regnety_500mf", "dw"): (2.19, 4.23, 8.27, 17.4, 35.4),
+    ("regnety_500mf", "dr"): (1.9, 4.23, 8.27, 16.3, 34.6),
+    ("regnety_500mf", "wr"): (1.76, 3.87, 7.62, 16.2, 32.7),
+    ("regnety_500mf", "dwr"): (2.03, 4.19, 8.19, 15.6, 33.0),
+    ("regnety_500mf", "dWr"): (1.92, 4.19, 7.9, 16.8, 31.5),
     ("regnetz_500mf", "d"): (2.08, 4.36, 8.84, 17.9, 35.9),
     ("regnetz_500mf", "w"): (1.9, 4.16, 8.27, 17.2, 34.4),
     ("regnetz_500mf", "r"): (1.87, 3.76, 7.72, 15.6, 31.2),

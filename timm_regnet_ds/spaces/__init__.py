@@ -4,6 +4,7 @@ from timm_regnet_ds._check import lookup
 
 from .anynet import ANYNETS, AnyNetSpace, Sized
 from .arrays import AnyNets, Frame
+from .channels import CHANNELS, ChannelSpace, PiecewiseLinear
 from .nas import NAS, NasSpace
 from .regnet import REGNETS, RegNetSpace
 from .space import Complexities, Configs, Membership, Sample, Space
@@ -13,11 +14,13 @@ __all__ = [
     "SPACES",
     "AnyNetSpace",
     "AnyNets",
+    "ChannelSpace",
     "Complexities",
     "Configs",
     "Frame",
     "Membership",
     "NasSpace",
+    "PiecewiseLinear",
     "RegNetSpace",
     "Sample",
     "Sized",
@@ -27,7 +30,7 @@ __all__ = [
     "steps",
 ]
 
-SPACES: dict[str, Space] = {**ANYNETS, **REGNETS, **NAS}
+SPACES: dict[str, Space] = {**ANYNETS, **REGNETS, **CHANNELS, **NAS}
 
 
 def get_space(name: str) -> Space:

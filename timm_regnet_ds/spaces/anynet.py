@@ -156,10 +156,12 @@ class AnyNetSpace(FramedSpace):
 
     An own space is another row of values, and a part of another is ``dataclasses.replace`` of it:
 
-    >>> from timm_regnet_ds.spaces import AnyNetSpace, Frame, Values, get_space, steps
-    >>> narrow = AnyNetSpace("narrow", steps(1, 4), steps(8, 64, 8), frame=Frame("basic", (1, 2), "cifar", 16))
-    >>> narrow.count(), narrow.sample(100, flops=(None, "20mf")).flops.max() <= 20e6
-    (1024, True)
+    >>> from dataclasses import replace
+    >>> from timm_regnet_ds.spaces import AnyNetSpace, Frame, get_space, steps
+    >>> frame = Frame("basic", (1, 2), "cifar", stem_width=16, num_classes=10)
+    >>> narrow = AnyNetSpace("narrow", steps(1, 4), steps(8, 64, 8), frame=frame, resolution=32)
+    >>> narrow.count(), len(narrow.sample(100, flops=(None, "20mf")))
+    (1024, 100)
     >>> deep = replace(get_space("anynetx_e"), name="deep", depths=steps(8, 32))
 
     Args:

@@ -19,7 +19,7 @@ from timm_regnet_ds.scaling.strategy import Multipliers
 
 from .space import Complexities, Configs
 
-__all__ = ["AnyNets", "Frame", "fit_group_widths", "scaled"]
+__all__ = ["AnyNets", "Frame", "Tally", "fit_group_widths", "scaled"]
 
 Array = NDArray[Any]
 Number = Any  # or an array of shape (n,)
@@ -98,7 +98,8 @@ class AnyNets(Configs):
 
     def joined(self, others: Any) -> "AnyNets":
         parts = (self, *others)
-        return replace(self, **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS})
+        arrays: Any = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+        return replace(self, **arrays)
 
     def inner_widths(self) -> Array:
         """Channels of the 3×3 convolutions inside bottlenecks, (n, stages)."""
@@ -106,7 +107,7 @@ class AnyNets(Configs):
 
     def complexity(self, resolution: int | Array = 224) -> Complexities:
         """Flops, params and acts for one image of a resolution, or of a resolution each, shape (n,)."""
-        tally = _Tally(len(self))
+        tally = Tally(len(self))
         frame, spec = self.frame, self.frame.spec
         side = _strided(np.asarray(resolution, dtype=np.int64), STEMS[frame.stem])
         tally.conv(3, frame.in_chans, frame.stem_width, side)
@@ -129,7 +130,7 @@ class AnyNets(Configs):
             inputs = head_width
         if frame.num_classes:
             tally.linear(inputs, frame.num_classes)
-        return Complexities(tally.flops, tally.params, tally.acts)
+        return tally.complexities()
 
 
 @dataclass(frozen=True)
@@ -141,13 +142,17 @@ class _Shape:
     se_ratio: float
 
 
-class _Tally:
+class Tally:
     """Running totals of n networks."""
 
     def __init__(self, n: int) -> None:
         self.flops, self.params, self.acts = (np.zeros(n, dtype=np.int64) for _ in range(3))
 
-    def conv(self, kernel: int, group_width: Number, outputs: Number, side: Array, *, times: Number = 1) -> None:
+    def complexities(self) -> Complexities:
+        """What has been counted."""
+        return Complexities(self.flops, self.params, self.acts)
+
+    def conv(self, kernel: int, group_width: Number, outputs: Number, side: Number, *, times: Number = 1) -> None:
         """A convolution of ``group_width`` inputs a group, and its BatchNorm's two parameters a channel."""
         outputs = outputs * times
         weights = kernel**2 * group_width * outputs
@@ -166,7 +171,7 @@ class _Tally:
 
 
 def _bottleneck(
-    tally: _Tally, inputs: Number, outputs: Array, coming: Array, side: Array, inside: _Shape, times: Number
+    tally: Tally, inputs: Number, outputs: Array, coming: Array, side: Array, inside: _Shape, times: Number
 ) -> None:
     tally.conv(1, inputs, inside.width, coming, times=times)
     tally.conv(3, inside.group_width, inside.width, side, times=times)
@@ -178,7 +183,7 @@ def _bottleneck(
 
 
 def _basic(
-    tally: _Tally, inputs: Number, outputs: Array, coming: Array, side: Array, inside: _Shape, times: Number
+    tally: Tally, inputs: Number, outputs: Array, coming: Array, side: Array, inside: _Shape, times: Number
 ) -> None:
     tally.conv(3, inputs, outputs, side, times=times)
     tally.conv(3, outputs, outputs, side, times=times)

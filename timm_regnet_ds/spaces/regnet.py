@@ -88,13 +88,14 @@ class RegNetSpace(FramedSpace):
 
     def _draw(self, rng: np.random.Generator, n: int) -> tuple[RegNets, Ints]:
         values = self._values()
-        quantized = ("depth", "w0", "wa", "wm")
-        parameters = {name: values[name].draw(rng, n) for name in quantized}
-        order, depths, widths = quantized_stages(**parameters, stages=self.stages)
-        parameters = {name: array[order] for name, array in parameters.items()}
-        # The rest does not bear on the number of stages.
-        parameters |= {name: values[name].draw(rng, len(order)) for name in values if name not in quantized}
-        return self._configs(parameters, depths, widths), order
+        # What cannot come to so many stages is passed over before the rest is drawn.
+        depth = values["depth"].draw(rng, n)
+        order = np.flatnonzero(depth >= self.stages)
+        line = {"depth": depth[order]} | {name: values[name].draw(rng, len(order)) for name in ("w0", "wa", "wm")}
+        places, depths, widths = quantized_stages(**line, stages=self.stages)
+        parameters = {name: array[places] for name, array in line.items()}
+        parameters |= {name: values[name].draw(rng, len(places)) for name in values if name not in line}
+        return self._configs(parameters, depths, widths), order[places]
 
     def _configs(self, parameters: dict[str, Array], depths: Array, widths: Array) -> RegNets:
         spec = self.frame.spec

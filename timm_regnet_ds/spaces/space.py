@@ -19,9 +19,9 @@ Limit = tuple[float | str | None, float | str | None]
 
 # Draws at a time, doubled from the first batch to the last. They are the same for every n, so that a smaller sample of
 # a seed is the beginning of a larger one.
-_FIRST_BATCH, _BATCH = 1 << 10, 1 << 16
+_FIRST_BATCH, _BATCH = 1 << 10, 1 << 17
 # Draws in a row without one within the limits, after which there is taken to be none.
-_PATIENCE = 1 << 20
+_PATIENCE = 1 << 22
 
 
 class Complexities(NamedTuple):
@@ -239,10 +239,8 @@ class Space(ABC):
             if vain >= _PATIENCE:
                 raise ValueError(self._too_few(n, found, drawn, limits, nearest[1]))
         first, *rest = (configs for configs, _ in parts)
-        flops_of, params_of, acts_of = (
-            np.concatenate(arrays) for arrays in zip(*(found for _, found in parts), strict=True)
-        )
-        return Sample(first.joined(rest), flops_of, params_of, acts_of, drawn)
+        counts = Complexities(*map(np.concatenate, zip(*(found for _, found in parts), strict=True)))
+        return Sample(first.joined(rest), counts.flops, counts.params, counts.acts, drawn)
 
     def _too_few(self, n: int, found: int, drawn: int, limits: Limits, nearest: str) -> str:
         if found:

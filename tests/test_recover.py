@@ -1,0 +1,52 @@
+"""Networks found from printed figures alone."""
+
+from dataclasses import replace
+
+from timm_regnet_ds import measure
+from timm_regnet_ds.models.regnet import REGNETS
+from timm_regnet_ds.printed import PRINTED, Printed
+from timm_regnet_ds.scaling.scaled import PAPER
+from timm_regnet_ds.spaces.recover import UNPRINTED, recover, table
+
+
+def test_regnety_500mf_is_the_only_network_that_matches_its_nine_figures():
+    result = recover(UNPRINTED["RegNetY-500MF"])
+    assert result.candidates > 50
+    (found,) = result.found
+    ours = REGNETS["regnety_500mf"].stages()
+    stages = found.cfg.stages()
+    assert (stages.depths, stages.widths, stages.group_widths) == (ours.depths, ours.widths, ours.group_widths)
+    for target, (low, high) in found.factors.items():
+        assert low <= PAPER[f"regnety_500mf_dWr_{target.lower()}"] <= high
+    counted = measure("regnety_500mf")
+    assert (found.counts.flops, found.counts.params, found.counts.acts) == (
+        counted.flops,
+        counted.params,
+        counted.acts,
+    )
+
+
+def test_the_rows_are_those_that_are_printed():
+    unprinted = UNPRINTED["RegNetY-500MF"]
+    assert unprinted.printed == PRINTED["regnety_500mf"]
+    assert unprinted.scaled == {to: PRINTED[f"regnety_500mf_dWr_{to.lower()}"] for to in ("4GF", "16GF")}
+
+
+def test_two_networks_match_regnetz_4gf_224():
+    result = recover(UNPRINTED["RegNetZ-4GF-224"])
+    assert len(result.found) == result.candidates == 2
+    for found in result.found:
+        assert UNPRINTED["RegNetZ-4GF-224"].printed.differences(found.counts) == []
+
+
+def test_nothing_is_found_where_a_scaled_row_is_another_networks():
+    unprinted = replace(UNPRINTED["RegNetY-500MF"], scaled={"4GF": Printed("4.1", "50.0", "13.3")})
+    result = recover(replace(unprinted, structures=5000))
+    assert result.candidates
+    assert result.found == ()
+
+
+def test_the_table_is_80_columns_wide():
+    lines = list(table(["RegNetY-500MF"]))
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[:2] == ["17", "32"] and "8.2–8.29" in line for line in lines)
