@@ -5,7 +5,7 @@ print, and of the same networks scaled by dWr (α = 0.8). Configurations of a de
 the base are scaled by every factor that may give the flops of a scaled row; what then rounds to all rows is left.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -217,7 +217,7 @@ def _digits(cfg: RegNetCfg) -> tuple[Any, ...]:
     return len(f"{cfg.wa:g}{cfg.wm:g}"), cfg.wm, cfg.wa
 
 
-def table(names: Iterator[str] | None = None, show: int = 5) -> Iterator[str]:
+def table(names: Iterable[str] | None = None, show: int = 5) -> Iterator[str]:
     """Lines of 80 columns that say what is found of ``UNPRINTED``, or of those with these names; ``show`` of each."""
     for name in names or UNPRINTED:
         unprinted = UNPRINTED[name]
