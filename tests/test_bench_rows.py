@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from bench_models import QUICK, TINY, result
@@ -15,6 +18,7 @@ from timm_regnet_ds.bench.comparing import compare
 from timm_regnet_ds.bench.reporting import report
 from timm_regnet_ds.bench.running import Job, read_results, results_file, run_jobs
 from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.bench.worker import Worker
 from timm_regnet_ds.cli import main
 
 QUICKLY = ["--device", "cpu", "--threads", "1", "--seconds", "0.2", "--precision", "50%", "--input-size", "64"]
@@ -44,6 +48,25 @@ def test_resume_measures_what_is_not_there(tmp_path):
     assert [r.job.model_args["widths"] for r in added] == [[24, 24]]
     assert len(list(run_jobs(jobs([8]), path))) == 1
     assert len(read_results([path])) == 4
+
+
+def test_a_model_that_takes_its_process_down_is_a_failure_and_the_rest_goes_on():
+    long = Job("anynet", Setting(**{**QUICK, "seconds": 60, "precision": 1e-9}), TINY)
+    ceilings = {"flops": 1.0, "bytes": 1.0}
+    with Worker() as worker:
+        killer = threading.Thread(target=_kill_child, args=(worker.process.pid,))
+        killer.start()
+        answer = worker.ask("job", row=long.row_here(), ceilings=ceilings)
+        killer.join()
+        assert answer == {"failure": "its process was ended by SIGKILL"}
+        assert worker.ask("job", row=jobs([8])[0].row_here(), ceilings=ceilings)["failure"] is None
+
+
+def _kill_child(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while not (found := children.read_text().split()):
+        time.sleep(0.1)
+    os.kill(int(found[0]), signal.SIGKILL)
 
 
 KILLED = """

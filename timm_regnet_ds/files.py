@@ -32,5 +32,5 @@ def write_text(path: str | Path, text: str) -> Path:
 def save_figure(figure: Any, path: str | Path) -> Path:
     """Write a matplotlib figure as a picture and return where."""
     with whole_file(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+        figure.savefig(temporary, dpi=120, format=Path(path).suffix[1:])
     return Path(path)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from .devices import clock_of, switches
+from .worker import Worker
 
-__all__ = ["Ceilings", "measure_ceilings"]
+__all__ = ["Ceilings", "ceilings_by", "measure_ceilings", "measured_here"]
 
 # Sides of square matrices that are tried in turn, and bytes that are copied: the largest are at the device's best.
 _SIDES = {"cpu": (256, 512, 1024, 2048), "cuda": (1024, 2048, 4096, 8192)}
@@ -42,13 +43,31 @@ class Ceilings:
 
 @functools.cache
 def measure_ceilings(device: str, dtype: str, threads: int) -> Ceilings:
-    """The ceilings of a device for numbers of one kind; measured once a process.
+    """The ceilings of a device for numbers of one kind; measured once, and in another process (see `Worker`).
 
     Args:
         device: ``cpu`` or ``cuda:0``.
         dtype: as in `Setting`.
         threads: of the CPU.
+
+    Raises:
+        RuntimeError: they cannot be measured.
     """
+    with Worker() as worker:
+        return ceilings_by(worker, device, dtype, threads)
+
+
+def ceilings_by(worker: Worker, device: str, dtype: str, threads: int) -> Ceilings:
+    """The same, measured by a worker and not remembered."""
+    answer = worker.ask("ceilings", device=device, dtype=dtype, threads=threads)
+    failure = answer.pop("failure")
+    if failure is not None:
+        raise RuntimeError(f"the ceilings of {device} cannot be measured: {failure}")
+    return Ceilings(**answer)
+
+
+def measured_here(device: str, dtype: str, threads: int) -> Ceilings:
+    """The same, measured in this process."""
     kind = torch.device(device).type
     number = _DTYPES.get(dtype, torch.float32)
     if dtype == "amp":

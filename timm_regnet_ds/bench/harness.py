@@ -12,7 +12,7 @@ from timm_regnet_ds._check import nearest
 from timm_regnet_ds.complexity import Complexity, Counts, measure, measure_made
 
 from .batches import largest_batch
-from .ceilings import measure_ceilings
+from .ceilings import Ceilings, measure_ceilings
 from .devices import clock_of, is_out_of_memory, release, switches
 from .environment import environment
 from .measurement import Measurement, label_of
@@ -24,7 +24,12 @@ __all__ = ["bench", "check_name"]
 
 
 def bench(
-    model_or_name: str | nn.Module, *, setting: Setting | None = None, model_args: Any = None, **settings: Any
+    model_or_name: str | nn.Module,
+    *,
+    setting: Setting | None = None,
+    model_args: Any = None,
+    ceilings: Ceilings | None = None,
+    **settings: Any,
 ) -> Measurement:
     """Measure the time of a model.
 
@@ -35,6 +40,7 @@ def bench(
         model_or_name: name of a timm model, or a module that takes images; a module is left as it is.
         setting: how to measure.
         model_args: arguments of ``timm.create_model``, for a name.
+        ceilings: the device's own best, where that is known; otherwise it is measured.
         **settings: the same as fields of `Setting`, in place of ``setting`` or of some of its fields.
 
     Raises:
@@ -56,7 +62,8 @@ def bench(
             raise ValueError("model_args go with a model's name: the module is built already")
         model, name = model_or_name, type(model_or_name).__name__
         complexity = measure(model_or_name, setting.input_size)
-    return _measured(model, name, args, complexity, setting)
+    ceilings = ceilings or measure_ceilings(setting.device, setting.dtype, setting.threads)
+    return _measured(model, name, args, complexity, setting, ceilings)
 
 
 def check_name(name: str) -> None:
@@ -66,9 +73,13 @@ def check_name(name: str) -> None:
 
 
 def _measured(
-    model: nn.Module, name: str, args: Mapping[str, Any], complexity: Complexity, setting: Setting
+    model: nn.Module,
+    name: str,
+    args: Mapping[str, Any],
+    complexity: Complexity,
+    setting: Setting,
+    ceilings: Ceilings,
 ) -> Measurement:
-    ceilings = measure_ceilings(setting.device, setting.dtype, setting.threads)
     size, clock = complexity.input_size, clock_of(setting.device)
     try:
         with switches(setting.device, setting.threads, tf32=setting.dtype == "tf32"), torch.random.fork_rng():

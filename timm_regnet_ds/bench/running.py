@@ -1,5 +1,6 @@
 """Measuring many models, row by row into a file."""
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,11 +8,11 @@ from typing import Any
 
 from timm_regnet_ds.rows import RowsFile
 
-from .devices import release
+from .ceilings import ceilings_by
 from .environment import device_name
-from .harness import bench
 from .measurement import KIND, VERSION, Measurement, label_of
 from .setting import Setting
+from .worker import Worker
 
 __all__ = ["Job", "Result", "read_results", "results_file", "run_jobs"]
 
@@ -85,7 +86,10 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
 def run_jobs(
     jobs: Sequence[Job], path: str | Path | None = None, resume: bool = False, progress: bool = False
 ) -> Iterator[Result]:
-    """Measure each job, append its row to a file, and yield it; a model that fails is a row too.
+    """Measure each job in a process of its own, append its row to a file, and yield it.
+
+    A model that fails is a row too. What only this process knows, a model that a program registers itself, cannot be
+    measured so; `bench` measures it.
 
     Args:
         jobs: what to measure.
@@ -95,6 +99,7 @@ def run_jobs(
 
     Raises:
         ValueError: a file of something else.
+        RuntimeError: the device does not even multiply matrices.
     """
     from tqdm import tqdm
 
@@ -102,25 +107,19 @@ def run_jobs(
     there = [] if file is None else file.read_if_there()
     done = [r.job.row_on(r.device_name) for r in map(_result, there)] if resume else []
     to_do = [job for job in jobs if job.row_here() not in done]
-    with tqdm(total=len(jobs), initial=len(jobs) - len(to_do), unit="model", disable=None if progress else True) as bar:
+    with Worker() as worker, tqdm(total=len(jobs), unit="model", disable=None if progress else True) as bar:
+        bar.update(len(jobs) - len(to_do))
+        ceilings_of = functools.cache(functools.partial(ceilings_by, worker))
         for job in to_do:
             bar.set_postfix_str(job.model)
-            result = _done(job)
-            release(job.setting.device)
+            row = job.row_here()
+            ceilings = ceilings_of(job.setting.device, job.setting.dtype, job.setting.threads)
+            row |= worker.ask("job", row=row, ceilings=ceilings.to_dict())
             if file is not None:
-                file.append(result.to_row())
+                file.append(row)
             bar.update()
             with bar.external_write_mode():
-                yield result
-
-
-def _done(job: Job) -> Result:
-    name = device_name(job.setting.device)
-    try:
-        return Result(job, name, bench(job.model, setting=job.setting, model_args=job.model_args), None)
-    except Exception as error:
-        # Whatever a model raises is a row: the others go on.
-        return Result(job, name, None, str(error) or type(error).__name__)
+                yield _result(row)
 
 
 def _result(row: Mapping[str, Any]) -> Result:

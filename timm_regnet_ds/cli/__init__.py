@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from timm_regnet_ds import __version__
 
-from . import benches, models, scales
+from . import benches, models, scales, spaces
 
 __all__ = ["main"]
 
@@ -44,6 +44,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"timm-regnet-ds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (models, scales, benches):
+    for group in (models, scales, benches, spaces):
         group.add_commands(commands)
     return parser

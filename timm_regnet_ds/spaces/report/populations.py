@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from timm_regnet_ds._check import number
-from timm_regnet_ds.rows import RowsFile
+from timm_regnet_ds.spaces.rows import population_file
 from timm_regnet_ds.spaces.statistics import LinearFit, linear_fit
 from timm_regnet_ds.spaces.statistics.samples import FloatArray
 
 __all__ = ["COMPLEXITIES", "Population", "Unit", "read_populations"]
 
-KIND, VERSION = "population", 1
 _NEEDED = ("space", "index", "seed", "flops", "params", "acts", "error", "failure", "epochs", "dataset", "properties")
 
 
@@ -99,7 +98,7 @@ def read_populations(files: Iterable[str | os.PathLike[str]]) -> tuple[Populatio
     seen: dict[tuple[Any, ...], str] = {}
     settings: dict[tuple[Any, ...], str] = {}
     for path in paths:
-        for row in RowsFile(path, KIND, VERSION).read():
+        for row in population_file(path).read():
             where = _check(row, path)
             model = tuple(row[key] for key in ("space", "seed", "index"))
             if model in seen:

@@ -1,6 +1,5 @@
 """The report: every picture, the tables, and a page that shows them."""
 
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+
+from timm_regnet_ds.files import save_figure, write_text
 
 from .normalization import Normalization, normalize
 from .pictures import PICTURES
@@ -50,16 +51,15 @@ def report(
     spaces, pairs = space_rows(populations, epsilon), ks_rows(trained, normalizations)
 
     folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
     tables = {"spaces.csv": spaces} | ({"ks.csv": pairs} if pairs else {})
-    paths = [_write_whole(folder / name, csv_text(rows).encode()) for name, rows in tables.items()]
+    paths = [write_text(folder / name, csv_text(rows)) for name, rows in tables.items()]
     pictures = [
-        _write_whole(folder / f"{name}.png", _png(figure))
+        save_figure(figure, folder / f"{name}.png")
         for draw in PICTURES
         for name, figure in draw(trained, normalizations)
     ]
     page = _page(populations, spaces, pairs, [*map(str, normalizations)], without, pictures)
-    return [_write_whole(folder / "report.md", page.encode()), *paths, *pictures]
+    return [write_text(folder / "report.md", page), *paths, *pictures]
 
 
 def _normalizations(populations: Sequence[Population]) -> tuple[list[Normalization], list[str]]:
@@ -92,19 +92,3 @@ def _page(
     parts.append("".join(f"- Not normalized by {text}\n" for text in without))
     parts.append("\n".join(f"![{path.stem}]({quote(path.name)})\n" for path in pictures))
     return "\n".join(filter(None, parts))
-
-
-def _png(figure: Any) -> bytes:
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    return image.getvalue()
-
-
-def _write_whole(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(f"{path.name}.new")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

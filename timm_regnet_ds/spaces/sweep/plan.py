@@ -9,6 +9,7 @@ from typing import Any
 from timm_regnet_ds._check import lookup, nearest, number, whole
 from timm_regnet_ds.rows import RowsFile
 from timm_regnet_ds.spaces import Space, get_space
+from timm_regnet_ds.spaces.rows import population_file
 
 __all__ = ["EXECUTORS", "Plan", "load_plan"]
 
@@ -134,7 +135,7 @@ class Plan:
     @property
     def rows(self) -> RowsFile:
         """Where the rows go."""
-        return RowsFile(self.output, "population", 1)
+        return population_file(self.output)
 
     @property
     def folder(self) -> Path:

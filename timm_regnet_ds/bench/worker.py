@@ -1,0 +1,106 @@
+"""A process that measures each job in a fresh copy of itself.
+
+What a process has done before changes what it measures: on the CPU, malloc keeps the memory that large blocks had, and
+the next model finds it warm (a quarter of EfficientNet-B0's time); on a GPU, a kernel that fails leaves all later ones
+failing. The worker imports and does nothing else; for each request it forks, so that every model begins alike, and one
+that takes its process down is a failure as any other. Where a system cannot fork, a request begins where the one
+before it ended.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Worker", "serve"]
+
+
+class Worker:
+    """Answers requests one at a time, each in a process of its own."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
+        # A session of its own, so that an interrupt reaches the caller alone; it ends when the caller does.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def ask(self, function: str, **arguments: Any) -> dict[str, Any]:
+        """What one of `_FUNCTIONS` returns; under ``failure``, why it does not.
+
+        Raises:
+            RuntimeError: the worker itself has ended.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([function, arguments]) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process that measures has ended with exit code {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End it, and what it is doing."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _job(row: dict[str, Any], ceilings: dict[str, Any]) -> dict[str, Any]:
+    from .ceilings import Ceilings
+    from .harness import bench
+    from .setting import Setting
+
+    setting = Setting.recorded(row["asked"])
+    found = bench(row["model"], setting=setting, model_args=row["model_args"], ceilings=Ceilings(**ceilings))
+    return found.to_row()
+
+
+def _ceilings(device: str, dtype: str, threads: int) -> dict[str, Any]:
+    from .ceilings import measured_here
+
+    return measured_here(device, dtype, threads).to_dict()
+
+
+_FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {"job": _job, "ceilings": _ceilings}
+
+
+def _answer(line: str) -> str:
+    function, arguments = json.loads(line)
+    try:
+        return json.dumps({**_FUNCTIONS[function](**arguments), "failure": None})
+    except Exception as error:
+        # Whatever a model raises is a failure: the caller goes on.
+        return json.dumps({"failure": str(error) or type(error).__name__})
+
+
+def serve() -> None:
+    """Answer what comes on standard input, a line each, until it ends."""
+    # What a model prints is not an answer.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    for line in sys.stdin:
+        if not hasattr(os, "fork"):
+            print(_answer(line), file=answers, flush=True)
+            continue
+        child = os.fork()
+        if not child:
+            print(_answer(line), file=answers, flush=True)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status:
+            code = os.waitstatus_to_exitcode(status)
+            how = f"with exit code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
+            print(json.dumps({"failure": f"its process was ended {how}"}), file=answers, flush=True)
