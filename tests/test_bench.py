@@ -264,18 +264,18 @@ def test_the_interval_widens_where_neighbours_are_alike():
 
 def test_repetitions_end_when_the_interval_is_narrow_or_time_is_up():
     chance = np.random.default_rng(0)
-    steady = repeat(lambda: [1 + 0.01 * chance.random()], precision=0.01, seconds=60)
+    steady = repeat(lambda: [1 + 0.01 * chance.random()], ["step"], precision=0.01, seconds=60)
     assert steady.reached
     assert steady.settled
     assert len(steady.times) < 50
-    wild = repeat(lambda: [chance.lognormal(0, 2)], precision=1e-6, seconds=0.2)
+    wild = repeat(lambda: [chance.lognormal(0, 2)], ["step"], precision=1e-6, seconds=0.2)
     assert not wild.reached
     assert len(wild.times) > 12
 
 
 def test_warm_up_lasts_until_the_time_has_settled():
     times = iter([100.0, 90.0, 80.0, 70.0, 60.0, 50.0, 45.0, 40.0, 35.0, 30.0] + [1.0] * 10_000)
-    found = repeat(lambda: [next(times)], precision=0.01, seconds=60)
+    found = repeat(lambda: [next(times)], ["step"], precision=0.01, seconds=60)
     assert found.settled
     assert found.warm_up == 20
     assert set(map(tuple, found.times)) == {(1.0,)}

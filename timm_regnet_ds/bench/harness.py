@@ -20,7 +20,7 @@ from .repeating import Repetitions, repeat
 from .setting import Setting
 from .work import Work, prepared
 
-__all__ = ["bench", "check_name"]
+__all__ = ["bench", "bench_named", "check_name"]
 
 
 def bench(
@@ -51,19 +51,32 @@ def bench(
     setting = Setting(**settings) if setting is None else setting.settled(**settings)
     args = dict(model_args or {})
     if isinstance(model_or_name, str):
-        check_name(model_or_name)
         name = model_or_name
-        with torch.random.fork_rng([]):
-            torch.manual_seed(setting.seed)
-            model = create_model(name, **args)
-        complexity = measure_made(label_of(name, args), partial(create_model, name, **args), setting.input_size)[1]
+        model, complexity = _made(name, args, setting)
     else:
         if args:
             raise ValueError("model_args go with a model's name: the module is built already")
         model, name = model_or_name, type(model_or_name).__name__
         complexity = measure(model_or_name, setting.input_size)
     ceilings = ceilings or measure_ceilings(setting.device, setting.dtype, setting.threads)
-    return _measured(model, name, args, complexity, setting, ceilings)
+    return _measured(model, name, args, complexity, setting, ceilings)[0]
+
+
+def bench_named(
+    name: str, model_args: Mapping[str, Any], setting: Setting, ceilings: Ceilings
+) -> tuple[Measurement, Repetitions]:
+    """`bench` of a model by its name, and the repetitions that the measurement is made from."""
+    model, complexity = _made(name, dict(model_args), setting)
+    return _measured(model, name, model_args, complexity, setting, ceilings)
+
+
+def _made(name: str, args: dict[str, Any], setting: Setting) -> tuple[nn.Module, Complexity]:
+    check_name(name)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(setting.seed)
+        model = create_model(name, **args)
+    make = partial(create_model, name, **args)
+    return model, measure_made(label_of(name, args), make, setting.input_size)[1]
 
 
 def check_name(name: str) -> None:
@@ -79,7 +92,7 @@ def _measured(
     complexity: Complexity,
     setting: Setting,
     ceilings: Ceilings,
-) -> Measurement:
+) -> tuple[Measurement, Repetitions]:
     size, clock = complexity.input_size, clock_of(setting.device)
     try:
         with switches(setting.device, setting.threads, tf32=setting.dtype == "tf32"), torch.random.fork_rng():
@@ -90,7 +103,7 @@ def _measured(
                 setting = setting.settled(batch_size=largest_batch(attempt, setting.device, setting.seconds))
             setting = setting.settled(input_size=size)
             clock.reset_memory()
-            repetitions, names = _repeated(Work(ready, setting, size, setting.batch_size), clock, setting)
+            repetitions = _repeated(Work(ready, setting, size, setting.batch_size), clock, setting)
             memory = clock.memory()
             about = environment(setting.device)
     except Exception as error:
@@ -99,13 +112,12 @@ def _measured(
         if setting.compile is not None:
             torch.compiler.reset()
         release(setting.device)
-    steps = {step: repetitions.step(i) for i, step in enumerate(names)} if len(names) > 1 else {}
-    return Measurement(
+    measurement = Measurement(
         name,
         args,
         setting,
         repetitions.whole,
-        steps,
+        repetitions.steps,
         repetitions.warm_up,
         repetitions.settled,
         repetitions.reached,
@@ -115,13 +127,14 @@ def _measured(
         ceilings,
         about,
     )
+    return measurement, repetitions
 
 
 def _attempt(ready: nn.Module, setting: Setting, size: tuple[int, int, int], batch: int) -> None:
     Work(ready, setting, size, batch).run()
 
 
-def _repeated(work: Work, clock: Any, setting: Setting) -> tuple[Repetitions, list[str]]:
+def _repeated(work: Work, clock: Any, setting: Setting) -> Repetitions:
     steps = list(work.steps.values())
 
     def run() -> list[float]:
@@ -129,7 +142,7 @@ def _repeated(work: Work, clock: Any, setting: Setting) -> tuple[Repetitions, li
         times: list[float] = clock.time(steps)
         return times
 
-    return repeat(run, setting.precision, setting.seconds), list(work.steps)
+    return repeat(run, list(work.steps), setting.precision, setting.seconds)
 
 
 def _failure(label: str, setting: Setting, error: Exception) -> Exception:

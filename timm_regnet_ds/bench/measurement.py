@@ -37,6 +37,7 @@ class Measurement:
         operators: calls of operators in a forward pass.
         ceilings: the device's own best.
         environment: device, driver, clocks, libraries.
+        processes: in how many the repetitions were made.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Measurement:
     operators: int
     ceilings: Ceilings
     environment: Mapping[str, Any] = field(repr=False)
+    processes: int = 1
 
     @property
     def images_per_second(self) -> float:
@@ -100,7 +102,8 @@ class Measurement:
             f"{self.label}: {t.median:.4g} ms, 95% interval {t.low:.4g} to {t.high:.4g} ms"
             f"{'' if self.reached else ' (wider than asked for)'}{'' if self.settled else ' (not settled)'}\n"
             f"  {s.mode}, {s.batch_size} × {size}, {s.dtype}, {self.environment['device_name']}{steps}\n"
-            f"  mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}; "
+            f"  mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}"
+            f"{f' in {self.processes} processes' if self.processes > 1 else ''}; "
             f"{self.images_per_second:,.4g} images/s\n"
             f"  {memory}{self.complexity}\n  {self.roofline()}"
         )
@@ -133,6 +136,7 @@ class Measurement:
             "bytes_per_second": self.bytes_per_second,
             "ceilings": self.ceilings.to_dict(),
             "environment": dict(self.environment),
+            "processes": self.processes,
         }
 
     @classmethod
@@ -158,6 +162,7 @@ class Measurement:
                 row["operators"],
                 Ceilings(**row["ceilings"]),
                 row["environment"],
+                row["processes"],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"a row of {row.get('model')!r} is no whole measurement: {error}") from error

@@ -3,7 +3,8 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from .timing import Timing
 
@@ -25,11 +26,14 @@ class Repetitions:
     """The milliseconds of each step (columns) of each repetition (rows), and how they came about.
 
     Attributes:
+        names: of the steps.
+        times: the milliseconds.
         warm_up: repetitions before those.
         settled: the time had settled by then.
         reached: the interval of the median became as narrow as was asked for.
     """
 
+    names: list[str]
     times: list[list[float]]
     warm_up: int
     settled: bool
@@ -40,15 +44,37 @@ class Repetitions:
         """Of all steps together."""
         return Timing.of([sum(row) for row in self.times])
 
-    def step(self, index: int) -> Timing:
-        return Timing.of([row[index] for row in self.times])
+    @property
+    def steps(self) -> dict[str, Timing]:
+        """Of each, where there are several."""
+        if len(self.names) == 1:
+            return {}
+        return {name: Timing.of([row[i] for row in self.times]) for i, name in enumerate(self.names)}
+
+    def is_narrow(self, precision: float) -> bool:
+        """Whether half of the median's interval is no more than this share of it."""
+        return len(self.times) >= _LEAST and self.whole.half_width <= precision
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for json."""
+        return asdict(self)
+
+    @classmethod
+    def pooled(cls, parts: Sequence["Repetitions"], precision: float) -> "Repetitions":
+        """Of several processes, as many of each, one process after the other."""
+        each = min(len(part.times) for part in parts)
+        times = [row for part in parts for row in part.times[:each]]
+        warm_up, settled = sum(part.warm_up for part in parts), all(part.settled for part in parts)
+        pooled = cls(parts[0].names, times, warm_up, settled, False)
+        return replace(pooled, reached=pooled.is_narrow(precision))
 
 
-def repeat(run: Callable[[], Sequence[float]], precision: float, seconds: float) -> Repetitions:
+def repeat(run: Callable[[], Sequence[float]], names: list[str], precision: float, seconds: float) -> Repetitions:
     """Repeat ``run``, which returns the milliseconds of its steps.
 
     Args:
         run: a repetition.
+        names: of its steps.
         precision: end when half of the median's interval is no more than this share of it.
         seconds: end after this time in any case; three repetitions there are at least.
     """
@@ -60,9 +86,10 @@ def repeat(run: Callable[[], Sequence[float]], precision: float, seconds: float)
         rows.append(list(run()))
         over = len(rows) >= 3 and (time.monotonic() - start > seconds or len(rows) == _MOST)
         if over or len(rows) >= look:
-            reached = len(rows) >= _LEAST and Timing.of([sum(row) for row in rows]).half_width <= precision
+            found = Repetitions(names, rows, warm_up, settled, False)
+            reached = found.is_narrow(precision)
             if over or reached:
-                return Repetitions(rows, warm_up, settled, reached)
+                return replace(found, reached=reached)
             look = len(rows) + max(4, len(rows) // 4)
 
 

@@ -2,15 +2,16 @@
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.rows import RowsFile
 
-from .ceilings import ceilings_by
+from .ceilings import Ceilings, ceilings_by
 from .environment import device_name
 from .measurement import KIND, VERSION, Measurement, label_of
+from .repeating import Repetitions
 from .setting import Setting
 from .worker import Worker
 
@@ -84,9 +85,13 @@ def read_results(paths: Iterable[str | Path]) -> list[Result]:
 
 
 def run_jobs(
-    jobs: Sequence[Job], path: str | Path | None = None, resume: bool = False, progress: bool = False
+    jobs: Sequence[Job],
+    path: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    processes: int | None = None,
 ) -> Iterator[Result]:
-    """Measure each job in a process of its own, append its row to a file, and yield it.
+    """Measure each job in processes of its own, append its row to a file, and yield it.
 
     A model that fails is a row too. What only this process knows, a model that a program registers itself, cannot be
     measured so; `bench` measures it.
@@ -96,6 +101,8 @@ def run_jobs(
         path: the file; it need not exist. ``None``: no file.
         resume: leave out jobs of which the file has a row; these are not yielded.
         progress: show a bar with the remaining time, where standard error is a terminal.
+        processes: in how many, one after the other, each model is measured, for a share of the seconds each; their
+            repetitions are pooled. ``None``: 3 on the CPU, where processes differ by some percent, 1 on a GPU.
 
     Raises:
         ValueError: a file of something else.
@@ -114,12 +121,41 @@ def run_jobs(
             bar.set_postfix_str(job.model)
             row = job.row_here()
             ceilings = ceilings_of(job.setting.device, job.setting.dtype, job.setting.threads)
-            row |= worker.ask("job", row=row, ceilings=ceilings.to_dict())
+            row |= _measured(job, ceilings, worker, processes or _PROCESSES[job.setting.kind])
             if file is not None:
                 file.append(row)
             bar.update()
             with bar.external_write_mode():
                 yield _result(row)
+
+
+_PROCESSES = {"cpu": 3, "cuda": 1}
+
+
+def _measured(job: Job, ceilings: Ceilings, worker: Worker, processes: int) -> dict[str, Any]:
+    setting = job.setting.settled(seconds=job.setting.seconds / processes)
+    answers: list[dict[str, Any]] = []
+    for _ in range(processes):
+        row = replace(job, setting=setting).row_here()
+        answer = worker.ask("job", row=row, ceilings=ceilings.to_dict())
+        if answer["failure"] is not None:
+            return {"failure": answer["failure"]}
+        answers.append(answer)
+        # The largest batch is looked for once.
+        setting = setting.settled(batch_size=answer["row"]["setting"]["batch_size"])
+    pooled = Repetitions.pooled([Repetitions(**answer["repetitions"]) for answer in answers], job.setting.precision)
+    first = Measurement.from_row(answers[0]["row"])
+    measurement = replace(
+        first,
+        setting=first.setting.settled(seconds=job.setting.seconds),
+        timing=pooled.whole,
+        steps=pooled.steps,
+        warm_up=pooled.warm_up,
+        settled=pooled.settled,
+        reached=pooled.reached,
+        processes=processes,
+    )
+    return measurement.to_row() | {"failure": None}
 
 
 def _result(row: Mapping[str, Any]) -> Result:

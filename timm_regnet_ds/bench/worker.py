@@ -60,12 +60,12 @@ class Worker:
 
 def _job(row: dict[str, Any], ceilings: dict[str, Any]) -> dict[str, Any]:
     from .ceilings import Ceilings
-    from .harness import bench
+    from .harness import bench_named
     from .setting import Setting
 
     setting = Setting.recorded(row["asked"])
-    found = bench(row["model"], setting=setting, model_args=row["model_args"], ceilings=Ceilings(**ceilings))
-    return found.to_row()
+    found, repetitions = bench_named(row["model"], row["model_args"], setting, Ceilings(**ceilings))
+    return {"row": found.to_row(), "repetitions": repetitions.to_dict()}
 
 
 def _ceilings(device: str, dtype: str, threads: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds._check import whole
 from timm_regnet_ds.bench.setting import COMPILE_MODES, DTYPES, MODES, Setting
 
 __all__ = ["add_commands"]
@@ -23,6 +24,7 @@ def add_commands(commands: Any) -> None:
     bench.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
     bench.add_argument("--output", type=Path, metavar="ROWS", help="append a row a model to this file (JSONL)")
     bench.add_argument("--resume", action="store_true", help="leave out what the output has a row of")
+    bench.add_argument("--processes", type=int, metavar="N", help="pooled; default: 3 on the CPU, 1 on a GPU")
     bench.add_argument("--json", action="store_true", help="print one JSON object a model")
     _add_settings(bench)
     bench.set_defaults(run=_bench)
@@ -119,6 +121,8 @@ def _bench(options: argparse.Namespace) -> int:
         names += filter(None, lines)
     if not names:
         raise ValueError("bench needs models: names, --filter or --file")
+    if options.processes is not None:
+        whole("--processes", options.processes)
     if options.resume and options.output is None:
         raise ValueError("--resume goes with --output: the file that has what is there")
     for name in names:
@@ -130,7 +134,7 @@ def _bench(options: argparse.Namespace) -> int:
     failures = 0
     if len(jobs) > 1 and not options.json:
         print(HEADER)
-    for result in run_jobs(jobs, options.output, options.resume, progress=True):
+    for result in run_jobs(jobs, options.output, options.resume, progress=True, processes=options.processes):
         failures += result.failure is not None
         if options.json:
             print(json.dumps(result.to_row()), flush=True)
