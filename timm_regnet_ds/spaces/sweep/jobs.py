@@ -197,4 +197,4 @@ def _bury(plan: Plan, work: Work, deaths: Counter[Key]) -> None:
 def _bar(total: int, initial: int, progress: bool) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=total, initial=initial, unit="model", disable=not progress, dynamic_ncols=True)
+    return tqdm(total=total, initial=initial, unit="model", disable=None if progress else True, dynamic_ncols=True)
