@@ -1,5 +1,6 @@
 """What README and docs print is what comes out."""
 
+import doctest
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ from timm_regnet_ds.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/bench.md", "docs/spaces.md")}
 MODELS = (ROOT / "docs" / "models.md").read_text()
 
 
@@ -19,13 +21,23 @@ def test_commands_of_the_readme(line, capsys):
     assert f"$ timm-regnet-ds {line}\n{capsys.readouterr().out}" in README
 
 
-def test_python_of_the_readme():
+@pytest.mark.parametrize("page", PAGES)
+def test_python_of_the_pages(page):
     session: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
     statements = [line[4:] for block in blocks for line in block.splitlines() if line.startswith(">>> ")]
-    assert len(statements) > 10
+    assert statements
     for statement in statements:
         exec(statement, session)
+
+
+def test_answers_of_the_spaces():
+    """What docs/spaces.md shows below a statement is what it gives."""
+    examples = doctest.DocTestParser().get_examples(PAGES["docs/spaces.md"].replace("\n```", "\n\n```"))
+    session: dict[str, object] = {}
+    runner = doctest.DocTestRunner(verbose=False)
+    runner.run(doctest.DocTest(examples, session, "docs/spaces.md", None, 0, None))
+    assert runner.summarize(verbose=False).failed == 0
 
 
 @pytest.mark.parametrize("arguments", [["--printed", "regnetz*"], ["--printed", "rexnet_lite*"], ["regnety_*mf"]])
