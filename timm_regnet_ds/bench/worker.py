@@ -3,8 +3,7 @@
 What a process has done before changes what it measures: on the CPU, malloc keeps the memory that large blocks had, and
 the next model finds it warm (a quarter of EfficientNet-B0's time); on a GPU, a kernel that fails leaves all later ones
 failing. The worker imports and does nothing else; for each request it forks, so that every model begins alike, and one
-that takes its process down is a failure as any other. Where a system cannot fork, a request begins where the one
-before it ended.
+that takes its process down is a failure as any other.
 """
 
 import contextlib
@@ -14,7 +13,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import timm_regnet_ds
 
 __all__ = ["Worker", "serve"]
 
@@ -24,9 +26,19 @@ class Worker:
 
     def __init__(self) -> None:
         command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
+        # With NVML the question whether there is a card leaves the forked copies able to use it.
+        environment = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+        # It imports this very package, wherever that was found.
+        here = str(Path(timm_regnet_ds.__file__).parents[1])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
         # A session of its own, so that an interrupt reaches the caller alone; it ends when the caller does.
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
         )
 
     def ask(self, function: str, **arguments: Any) -> dict[str, Any]:
@@ -92,9 +104,6 @@ def serve() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for line in sys.stdin:
-        if not hasattr(os, "fork"):
-            print(_answer(line), file=answers, flush=True)
-            continue
         child = os.fork()
         if not child:
             print(_answer(line), file=answers, flush=True)
