@@ -96,7 +96,10 @@ def _contains(options: argparse.Namespace) -> int:
     from timm_regnet_ds.spaces import get_space
 
     space = get_space(options.space)
-    row = json.loads(options.config)
+    try:
+        row = json.loads(options.config)
+    except ValueError as error:
+        raise ValueError(f"JSON is no configuration: {error}") from error
     found = space.contains(space.from_json(row.get("config", row) if isinstance(row, dict) else row))
     print("yes" if found else f"no: {found.reason}")
     return 0 if found else 1
