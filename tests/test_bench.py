@@ -13,11 +13,14 @@ from bench_models import QUICK, TINY
 from torch import nn
 
 import timm_regnet_ds as trd
-from timm_regnet_ds.bench import Measurement, bench
+from timm_regnet_ds.bench import Measurement, Setting, bench
 from timm_regnet_ds.bench.batches import largest_batch
 from timm_regnet_ds.bench.folding import fold_batch_norms
 from timm_regnet_ds.bench.repeating import repeat
 from timm_regnet_ds.bench.timing import median_interval
+from timm_regnet_ds.bench.work import Work, prepared
+
+STEPS = ["forward", "backward", "optimizer"]
 
 
 def quick(**settings):
@@ -66,6 +69,56 @@ def test_every_setting_of_the_cpu_runs(settings):
     m = quick(**settings)
     assert m.timing.median > 0
     assert all(getattr(m.setting, name) == value for name, value in settings.items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "holds"),
+    [
+        ({"dtype": "bf16"}, lambda model, work: {p.dtype for p in model.parameters()} == {torch.bfloat16}),
+        ({"dtype": "amp"}, lambda model, work: {p.dtype for p in model.parameters()} == {torch.float32}),
+        ({"channels_last": True}, lambda model, work: work.image.is_contiguous(memory_format=torch.channels_last)),
+        ({"fold_bn": True}, lambda model, work: not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())),
+        ({"mode": "train"}, lambda model, work: model.training and list(work.steps) == STEPS),
+        ({"mode": "train", "grad_checkpointing": True}, lambda model, work: model.grad_checkpointing),
+        ({"mode": "train", "optimizer": "adamw"}, lambda model, work: isinstance(work.optimizer, torch.optim.AdamW)),
+    ],
+    ids=str,
+)
+def test_a_setting_changes_what_runs(settings, holds):
+    setting = Setting(**{**QUICK, **settings})
+    model = prepared(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
+    work = Work(model, setting, (3, 32, 32), 2)
+    work.run()
+    assert holds(model, work)
+
+
+def test_autocast_runs_in_lower_precision():
+    setting = Setting(**{**QUICK, "dtype": "amp"})
+    seen = []
+    model = prepared(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
+    model.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    Work(model, setting, (3, 32, 32), 2).run()
+    assert seen == [torch.bfloat16]
+
+
+def test_images_take_turns():
+    setting = Setting(**QUICK)
+    work = Work(prepared(timm.create_model("anynet", **TINY), setting, (3, 32, 32)), setting, (3, 32, 32), 2)
+    seen = []
+    for _ in range(8):
+        work.next()
+        seen.append(work.image.clone())
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[4])
+
+
+def test_the_largest_batch_is_one_that_trains_twice(monkeypatch):
+    """The optimizer's state comes with the first step: it is the second that needs the most."""
+    runs = []
+    monkeypatch.setattr("timm_regnet_ds.bench.batches._MOST", 2)
+    monkeypatch.setattr(Work, "run", lambda self: runs.append(len(self.images[0])))
+    quick(batch_size="max", mode="train")
+    assert runs[:4] == [1, 1, 2, 2]
 
 
 def test_compiled():

@@ -69,6 +69,23 @@ def _kill_child(pid):
     os.kill(int(found[0]), signal.SIGKILL)
 
 
+def test_nothing_goes_on_measuring_when_the_caller_is_killed():
+    code = (
+        "from timm_regnet_ds.bench.worker import Worker; from test_bench_rows import jobs; import time;"
+        "w = Worker(); w.process.stdin.write('[\"sleep\", {}]\\n'); print(w.process.pid, flush=True); time.sleep(60)"
+    )
+    caller = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
+    )
+    worker = int(caller.stdout.readline())
+    caller.kill()
+    caller.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and Path(f"/proc/{worker}/cmdline").exists():
+        time.sleep(0.2)
+    assert not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes()
+
+
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[2])

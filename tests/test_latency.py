@@ -96,6 +96,16 @@ def test_scaling_keeps_within_the_budget(strategy, budget):
     assert 0.85 * budget <= model.complexity.acts / 1e6 <= budget
 
 
+@pytest.mark.parametrize("budget", [3.613, 5.783, 7.2])
+def test_a_budget_is_kept_where_the_search_comes_near_from_above(budget):
+    class Flops:
+        def predict(self, complexity):
+            return complexity.flops / 1e9
+
+    model = trd.scale("regnetz_500mf", latency_ms=budget, on=Flops())
+    assert 0.93 * budget <= model.complexity.flops / 1e9 <= budget
+
+
 def test_scaling_beyond_a_budget_is_an_error():
     with pytest.raises(ValueError, match=r"regnetx_400mf by w reaches no less than .* ms, not 0.1 ms"):
         trd.scale("regnetx_400mf", latency_ms=0.1, on=Acts(), strategy="w")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from .devices import is_out_of_memory, release
+from timm_regnet_ds._memory import is_out_of_memory
+
+from .devices import release
 
 __all__ = ["largest_batch"]
 
@@ -37,6 +39,9 @@ def largest_batch(attempt: Callable[[int], object], device: str, seconds: float)
     def fits(batch: int) -> bool:
         if host is not None and not host.holds(batch):
             return False
+        release(device)  # of what was attempted before
+        if host is not None:
+            host.start()
         start = time.monotonic()
         try:
             attempt(batch)
@@ -72,17 +77,18 @@ class _HostMemory:
     def __init__(self) -> None:
         self.free = _kilobytes("/proc/meminfo", "MemAvailable")
         self.for_one = 0.0
-        self._start()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Before a batch is attempted."""
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         self.before = _kilobytes("/proc/self/status", "VmRSS")
 
     def note(self, batch: int) -> None:
+        """After a batch was attempted."""
         self.for_one = (_kilobytes("/proc/self/status", "VmHWM") - self.before) / batch
-        self._start()
 
     def holds(self, batch: int) -> bool:
+        """Whether a batch is within the share of the free memory, as the last one says."""
         return batch * self.for_one <= _SHARE * self.free
 
 

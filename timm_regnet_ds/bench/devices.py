@@ -15,7 +15,6 @@ __all__ = [
     "check_device",
     "clock_of",
     "default_device",
-    "is_out_of_memory",
     "release",
     "switches",
 ]
@@ -118,12 +117,6 @@ def _matmul_tf32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a step failed for want of memory, on a GPU or on the CPU."""
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(sign in str(error).lower() for sign in signs)
 
 
 def release(device: str) -> None:

@@ -9,11 +9,12 @@ from timm.models import create_model, is_model, list_models
 from torch import nn
 
 from timm_regnet_ds._check import nearest
+from timm_regnet_ds._memory import is_out_of_memory
 from timm_regnet_ds.complexity import Complexity, Counts, measure, measure_made
 
 from .batches import largest_batch
 from .ceilings import Ceilings, measure_ceilings
-from .devices import clock_of, is_out_of_memory, release, switches
+from .devices import clock_of, release, switches
 from .environment import environment
 from .measurement import Measurement, label_of
 from .repeating import Repetitions, repeat
@@ -97,11 +98,11 @@ def _measured(
     try:
         with switches(setting.device, setting.threads, tf32=setting.dtype == "tf32"), torch.random.fork_rng():
             torch.manual_seed(setting.seed)
-            ready = prepared(model, setting, size)
             if setting.batch_size == "max":
-                attempt = partial(_attempt, ready, setting, size)
-                setting = setting.settled(batch_size=largest_batch(attempt, setting.device, setting.seconds))
+                setting = setting.settled(batch_size=_largest(model, setting, size))
             setting = setting.settled(input_size=size)
+            ready = prepared(model, setting, size)
+            release(setting.device)
             clock.reset_memory()
             repetitions = _repeated(Work(ready, setting, size, setting.batch_size), clock, setting)
             memory = clock.memory()
@@ -130,8 +131,20 @@ def _measured(
     return measurement, repetitions
 
 
-def _attempt(ready: nn.Module, setting: Setting, size: tuple[int, int, int], batch: int) -> None:
-    Work(ready, setting, size, batch).run()
+# torch.compile's first call compiles; with CUDA graphs the second warms up, and the third records.
+_UNTIMED = 3
+
+
+def _largest(model: nn.Module, setting: Setting, size: tuple[int, int, int]) -> int:
+    # Compiling for each batch that is tried would take longer than all the rest.
+    ready = prepared(model, setting.settled(compile=None), size)
+
+    def attempt(batch: int) -> None:
+        work = Work(ready, setting, size, batch)
+        work.run()
+        work.run()  # now the optimizer has its state
+
+    return largest_batch(attempt, setting.device, setting.seconds)
 
 
 def _repeated(work: Work, clock: Any, setting: Setting) -> Repetitions:
@@ -142,6 +155,8 @@ def _repeated(work: Work, clock: Any, setting: Setting) -> Repetitions:
         times: list[float] = clock.time(steps)
         return times
 
+    for _ in range(_UNTIMED if setting.compile else 1):
+        work.run()
     return repeat(run, list(work.steps), setting.precision, setting.seconds)
 
 

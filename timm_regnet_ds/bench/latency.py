@@ -23,7 +23,17 @@ KIND, VERSION = "latency-model", 1
 TERMS = ("flops", "acts", "params", "operators", "call")
 
 # In all of these, rows to fit must be alike.
-_ALIKE = ("mode", "dtype", "channels_last", "compile", "cuda_graphs", "fold_bn", "grad_checkpointing", "threads")
+_ALIKE = (
+    "mode",
+    "dtype",
+    "channels_last",
+    "compile",
+    "cuda_graphs",
+    "fold_bn",
+    "grad_checkpointing",
+    "optimizer",
+    "threads",
+)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,8 @@ def _about(m: Measurement) -> str:
     e = m.environment
     names = ("driver", "torch", "cuda", "cudnn", "timm", "timm_regnet_ds", "python", "at")
     known = ", ".join(f"{name} {e[name]}" for name in names if e.get(name))
+    if e.get("clocks"):
+        known += ", clocks " + ", ".join(f"{name} {value} MHz" for name, value in e["clocks"].items())
     ceilings = f"matrix product {m.ceilings.flops / 1e9:,.0f} GFLOP/s, copy {m.ceilings.bytes / 1e9:,.1f} GB/s"
     return f"{known}; threads {m.setting.threads}, seed {m.setting.seed}. The device's own: {ceilings}."
 

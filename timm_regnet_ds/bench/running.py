@@ -1,6 +1,7 @@
 """Measuring many models, row by row into a file."""
 
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,13 +42,15 @@ class Job:
 
     def row_on(self, device_name: str) -> dict[str, Any]:
         """What a row says of the job, done on a device: two rows with the same are of the same job."""
-        return {
+        row = {
             "model": self.model,
             "model_args": dict(self.model_args),
             "asked": self.setting.to_dict(),
             "device_name": device_name,
             "tags": dict(self.tags),
         }
+        as_read: dict[str, Any] = json.loads(json.dumps(row))
+        return as_read
 
     def row_here(self) -> dict[str, Any]:
         """The same, on this machine's device."""

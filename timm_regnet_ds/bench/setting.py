@@ -138,6 +138,10 @@ _CONFLICTS: tuple[tuple[Callable[[Setting], bool], str], ...] = (
         lambda s: s.cuda_graphs and s.training and s.dtype == "amp",
         "cuda_graphs cannot record the loss scaling of mode 'train' with dtype 'amp': use 'bf16'",
     ),
+    (
+        lambda s: s.cuda_graphs and s.training and s.optimizer not in ("sgd", "momentum"),
+        "cuda_graphs records mode 'train' with optimizer 'sgd' or 'momentum' only",
+    ),
     (lambda s: s.fold_bn and s.training, "fold_bn is for mode 'inference': a training step needs its BatchNorm"),
     (lambda s: s.grad_checkpointing and not s.training, "grad_checkpointing is for mode 'train'"),
     (

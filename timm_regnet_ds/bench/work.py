@@ -30,9 +30,10 @@ def prepared(model: nn.Module, setting: Setting, size: tuple[int, int, int]) -> 
     Raises:
         ValueError: a model without gradient checkpointing, or whose BatchNorm cannot be folded.
     """
-    model = copy.deepcopy(model).to(setting.device).train(setting.training)
-    if setting.fold_bn:
-        fold_batch_norms(model, torch.randn(1, *size, device=setting.device))
+    model = copy.deepcopy(model).train(setting.training)
+    if setting.fold_bn:  # where the model is, on the CPU as a rule: TF32 would round too much to compare outputs
+        fold_batch_norms(model, torch.randn(1, *size, device=next(model.parameters()).device))
+    model = model.to(setting.device)
     if setting.grad_checkpointing:
         _checkpoint(model)
     model = model.to(dtype=_DTYPES.get(setting.dtype, torch.float32))

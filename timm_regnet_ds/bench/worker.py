@@ -12,6 +12,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ class Worker:
         # It imports this very package, wherever that was found.
         here = str(Path(timm_regnet_ds.__file__).parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-        # A session of its own, so that an interrupt reaches the caller alone; it ends when the caller does.
+        # A session of its own, so that an interrupt reaches the caller alone.
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -49,9 +51,11 @@ class Worker:
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([function, arguments]) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps([function, arguments]) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"the process that measures has ended with exit code {self.process.wait()}")
         answer: dict[str, Any] = json.loads(line)
@@ -61,7 +65,8 @@ class Worker:
         """End it, and what it is doing."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.communicate()
 
     def __enter__(self) -> "Worker":
         return self
@@ -98,14 +103,26 @@ def _answer(line: str) -> str:
         return json.dumps({"failure": str(error) or type(error).__name__})
 
 
+def _end_with(caller: int) -> None:
+    """End this process, in the middle of a measurement, when the caller is no more."""
+    while True:
+        time.sleep(1)
+        try:
+            os.kill(caller, 0)
+        except ProcessLookupError:
+            os._exit(1)
+
+
 def serve() -> None:
     """Answer what comes on standard input, a line each, until it ends."""
     # What a model prints is not an answer.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    caller = os.getppid()
     for line in sys.stdin:
         child = os.fork()
         if not child:
+            threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
             print(_answer(line), file=answers, flush=True)
             os._exit(0)
         _, status = os.waitpid(child, 0)

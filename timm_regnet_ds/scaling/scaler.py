@@ -160,8 +160,6 @@ class _Scaler:
             return repr((model.overrides, model.input_size)), lambda: target.of(model.complexity)
 
         best, below, above = find_factor(target, Found(1.0, target.of(base)), exponent, value_at, tolerance)
-        if not target.exceedable and below is not None:
-            best = below
         off = abs(best.value / target.value - 1)
         if (below is None and not target.exceedable) or ((below is None or above is None) and off > OUT_OF_REACH):
             limit = f"no {'less' if below is None else 'more'} than {replace(target, value=best.value)}"

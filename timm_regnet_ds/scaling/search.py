@@ -14,6 +14,9 @@ _NEAR = 0.002
 _MODELS = 9
 _NARROW = 1.002
 _AROUND = (1.004, 0.996, 1.008, 0.992, 1.013, 0.987)
+# A budget is not to be exceeded, and so has one side only: more is tried for it, and further off.
+_BUDGET_MODELS = 24
+_BELOW_BUDGET = (*_AROUND, 1.02, 1.03, 1.04, 1.05, 1.06, 1.08, 1.1)
 _STALE = 12  # factors in a row that give nothing new
 
 
@@ -53,26 +56,31 @@ def find_factor(
     stale = 0
 
     def sides() -> tuple[Found | None, Found | None]:
-        below = max((f for f in tried if f.value <= target.value), key=lambda f: f.value, default=None)
-        above = min((f for f in tried if f.value >= target.value), key=lambda f: f.value, default=None)
+        # Of factors with the same value those that are nearest to each other, or the same is tried again and again.
+        below = max((f for f in tried if f.value <= target.value), key=lambda f: (f.value, f.factor), default=None)
+        above = min((f for f in tried if f.value >= target.value), key=lambda f: (f.value, f.factor), default=None)
         return below, above
 
     def best() -> Found:
-        return min(tried, key=lambda f: (abs(f.value / target.value - 1), f.factor))
+        over = [not target.exceedable and f.value > target.value for f in tried]
+        return min(
+            zip(over, tried, strict=True), key=lambda p: (p[0], abs(p[1].value / target.value - 1), p[1].factor)
+        )[1]
 
     factor: float | None = _four_digits(start.factor * (target.value / start.value) ** (1 / exponent))
     around: Iterator[float] | None = None
-    while factor is not None and len(counted) < _MODELS and stale < _STALE:
+    most, neighbours = (_MODELS, _AROUND) if target.exceedable else (_BUDGET_MODELS, _BELOW_BUDGET)
+    while factor is not None and len(counted) < most and stale < _STALE:
         model, count = value_at(factor)
         stale = stale + 1 if model in counted else 0
         if model not in counted:
             counted[model] = count()
         tried.append(Found(factor, counted[model]))
-        if abs(best().value / target.value - 1) < near:
+        if abs(best().value / target.value - 1) < near and (target.exceedable or best().value <= target.value):
             break
         factor = _next(target, *sides(), tried[-1], exponent) if around is None else next(around, None)
         if factor is None and around is None:
-            around = iter([_four_digits(best().factor * by) for by in _AROUND])
+            around = iter([_four_digits(best().factor * by) for by in neighbours])
             factor = next(around)
     return best(), *sides()
 

@@ -25,13 +25,16 @@ PLACES = {"cpu": 1, "cuda": 64}
 def _jobs(given: Mapping[str, Any]) -> list[Job]:
     """Batch 1 on the CPU, and 64 in float32 and float16 on the GPU where there is one, or on the device asked for."""
     first = Setting(**given)
+    # What is asked for of the GPU is not asked of the CPU.
+    of_both = {name: value for name, value in given.items() if name in ("precision", "seconds", "seed", "input_size")}
     kinds = {first.kind} if "device" in given else {"cpu", first.kind}
     jobs = []
     for kind in sorted(kinds):
+        own = given if kind == first.kind else of_both
         device = first.device if kind == first.kind else "cpu"
-        dtypes = [given["dtype"]] if "dtype" in given else ["fp32"] if kind == "cpu" else ["fp32", "fp16"]
+        dtypes = [own["dtype"]] if "dtype" in own else ["fp32"] if kind == "cpu" else ["fp32", "fp16"]
         for dtype in dtypes:
-            setting = Setting(**{"batch_size": PLACES[kind], **given, "device": device, "dtype": dtype})
+            setting = Setting(**{"batch_size": PLACES[kind], **own, "device": device, "dtype": dtype})
             jobs += [
                 Job(name, setting, tags={"model": name, "place": kind, "dtype": dtype})
                 for name in {**REXNET, **REXNET_LITE}

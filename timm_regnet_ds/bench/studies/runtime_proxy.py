@@ -90,6 +90,9 @@ def _picture(base: str, results: Sequence[Result], output: Path) -> Path:
         draw_times(one, groups, measure)
         r = _r([m for group in groups.values() for m in group], measure)
         one.set_title(f"{base}, all strategies: r = {r:.3f}", fontsize=9)
+        if next(iter(groups.values()))[0].setting.training:
+            own = {name: time for name, time in TRAINING_V100.items() if name.startswith(base)}
+            draw_paper_points(one, own, measure, "the paper's, V100")
     return save_figure(figure, output / f"{base}.png")
 
 

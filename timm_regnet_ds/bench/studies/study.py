@@ -11,6 +11,7 @@ from typing import Any
 
 from timm.models import create_model
 
+from timm_regnet_ds.bench.latency import LatencyModel
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.reporting import grouped
 from timm_regnet_ds.bench.running import Job, Result, read_results, run_jobs
@@ -124,6 +125,20 @@ def _within(job: Job, up_to: str | None) -> bool:
     return True  # what cannot be counted, or built, is measured: its row says why it failed
 
 
+def _prediction(results: Sequence[Result]) -> list[str]:
+    """How well time is predicted from complexity, of each card and setting with enough models."""
+    lines = []
+    for name, group in grouped(results).items():
+        with contextlib.suppress(ValueError):  # too few models
+            lines.append(f"- {name}: {LatencyModel.fit(group).error}.")
+    if not lines:
+        return []
+    note = (
+        "By `LatencyModel` from flops, acts, params and the number of operators, of models that the fit had not seen:"
+    )
+    return ["## Time predicted", note, "\n".join(lines)]
+
+
 def _readme(study: Study, found: Findings, results: Sequence[Result], output: Path) -> Path:
     failed = [f"- {result.job.label}: {result.failure}" for result in results if result.failure is not None]
     parts = [
@@ -132,6 +147,7 @@ def _readme(study: Study, found: Findings, results: Sequence[Result], output: Pa
         "\n".join(f"- {name}" for name in grouped(results)),
         found.text,
         *(f"![{picture.stem}]({picture.name})" for picture in found.pictures),
+        *_prediction(results),
         *(["## Failed", "\n".join(failed)] if failed else []),
     ]
     return write_text(output / "README.md", "\n\n".join(parts) + "\n")
