@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-timm test-oldest lint bench clean
+.PHONY: demo test test-timm test-spaces test-oldest lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/timm-regnet-ds demo
@@ -27,6 +27,10 @@ test-timm: $(VENV)/.test
 test-oldest:
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt .venv-oldest/.test
 	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal
+
+# A thousand random configurations of every design space, each built and measured; `make test` takes ten.
+test-spaces: $(VENV)/.test
+	TIMM_REGNET_DS_CONFIGS=1000 $(BIN)/python -m pytest -n $(JOBS) tests/test_spaces.py tests/test_spaces_channels.py tests/test_spaces_nas.py -k measure --timeout 0
 
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds

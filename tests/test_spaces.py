@@ -262,7 +262,7 @@ def test_each_anynetx_contains_the_next():
     ("change", "reason"),
     [
         ({"depth": 64}, "depth 64 is not one of 1 to 63"),
-        ({"wm": 3.5}, "wm 3.5 is not one of 1.5 to 3"),
+        ({"wm": 3.5}, "wm 3.5 is not from 1.5 to 3"),
         ({"group_width": 24}, "group_width 24 is not one of 1, 2, 4, 8, 16, 32"),
         ({"wa": 8.0}, "its parameters give 3 stages, not 4"),
         ({"block": "y"}, "block is 'y', not 'x'"),
@@ -371,3 +371,19 @@ def test_scaling_of_arrays_is_that_of_configs(name, strategy, factor):
 def test_examples_of_the_docstrings(module):
     results = doctest.testmod(module)
     assert results.failed == 0 < results.attempted
+
+
+@pytest.mark.parametrize("name", ["regnetx_400mf", "regnetx_4gf", "regnetz_500mf", "regnety_500mf"])
+def test_a_published_regnet_is_contained_where_its_group_width_is(name):
+    cfg = REGNETS[name]
+    membership = get_space(name.partition("_")[0]).contains(cfg)
+    if cfg.group_width in (1, 2, 4, 8, 16, 32):
+        assert membership
+    else:
+        assert membership.reason == f"group_width {cfg.group_width} is not one of 1, 2, 4, 8, 16, 32"
+
+
+def test_too_many_ascending_stages_are_refused():
+    space = get_space("anynetx_e")
+    with pytest.raises(ValueError, match="drawn for at most 7 stages, not 9"):
+        replace(space, frame=replace(space.frame, strides=(1,) * 9))

@@ -50,7 +50,7 @@ def test_a_sweep_fills_its_rows_and_a_report_draws_them(tmp_path, capsys, monkey
     plan = tmp_path / "plan.yaml"
     plan.write_text(
         "spaces: [resnext_a]\nmodels: 3\nparams: [10kp, 60kp]\ndataset: digits\nresolution: 8\nepochs: 1\n"
-        "change: {resolution: 8}\noutput: rows.jsonl\n"
+        "output: rows.jsonl\n"
     )
     assert main(["sweep", str(plan)]) == 0
     assert "3 models in" in capsys.readouterr().out
@@ -67,10 +67,11 @@ def test_a_sweep_fills_its_rows_and_a_report_draws_them(tmp_path, capsys, monkey
         (["space", "sample", "regnetx", "--flops", "2mp", "3mp"], "flops takes a number or one such as '400mf'"),
         (["space", "sample", "regnetx", "--flops", "400mf", "300mf"], "is above the high bound"),
         (["space", "contains", "regnetx", "{"], "JSON is no configuration"),
-        (["space", "contains", "regnetx", '{"depht": 3}'], "depht"),
+        (["space", "contains", "regnetx", '{"depht": 3}'], "a configuration of regnetx has no depht"),
+        (["space", "contains", "regnetx", '{"depth": 3}'], "a configuration of regnetx needs w0, wa, wm"),
         (["space", "recover", "RegNetY"], "unknown network 'RegNetY'"),
-        (["space", "report", "no.jsonl"], "No such file"),
-        (["sweep", "no.yaml"], "No such file"),
+        (["space", "report", "no.jsonl"], "no file"),
+        (["sweep", "no.yaml"], "no file"),
     ],
 )
 def test_wrong_input_exits_with_2(arguments, message, capsys):

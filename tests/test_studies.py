@@ -131,7 +131,7 @@ def test_studies_measure_what_they_draw(name, only, up_to, tmp_path, capsys):
         (["runtime"], "unknown study 'runtime'; did you mean 'runtime-proxy'"),
         (["rexnet", "--up-to", "1mf"], "study rexnet has no model that matches '*' and has at most 1mf"),
         (["rexnet", "--up-to", "small"], "target 'small' is not a number followed by one of"),
-        (["rexnet", "--rows", "no.jsonl"], "No such file"),
+        (["rexnet", "--rows", "no.jsonl"], "no file"),
         (["rexnet", "--rows", "no.jsonl", "--up-to", "1gf"], "--rows draws what is measured already"),
         (["rexnet", "--device", "cuda:9"], "no device 'cuda:9'"),
     ],

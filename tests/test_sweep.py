@@ -84,13 +84,34 @@ def test_an_unknown_space_and_limits_without_models(plan):
 
 
 def test_a_plan_changes_its_spaces(plan):
-    plan = replace(plan, spaces=("anynetx_a",), change={"resolution": 32, "frame": {"stem": "cifar"}})
+    plan = replace(plan, spaces=("anynetx_a",), resolution=32, change={"frame": {"stem": "cifar"}})
     assert plan.space("anynetx_a").frame.stem == "cifar"
     task = tasks_of(plan)[0]
     config = plan.space(task.space).from_json(task.config)
     assert trd.measure(plan.space(task.space).build(config)).flops == task.flops
     with pytest.raises(ValueError, match="unknown field of anynetx_a's frame 'stm'; did you mean 'stem'"):
         sweep(replace(plan, change={"frame": {"stm": "cifar"}}))
+
+
+@pytest.mark.parametrize("name", ["anynetx_a", "regnety", "resnext_b", "rexnet_5", "darts"])
+def test_what_is_counted_is_what_is_trained(plan, name):
+    plan = replace(plan, spaces=(name,), models=2, resolution=48)
+    for task in tasks_of(plan):
+        space = plan.space(name)
+        model = space.build(space.from_json(task.config), num_classes=10, in_chans=1)
+        assert trd.measure(model, (1, 48, 48)).flops == task.flops
+
+
+def test_lists_in_a_plan_are_values(plan):
+    plan = replace(plan, spaces=("resnext_a", "darts"), change={"depths": [1, 2], "nodes": 2})
+    assert {depth for config in plan.space("resnext_a").sample(20) for depth in config.depths} == {1, 2}
+    assert plan.space("darts").nodes == 2
+
+
+@pytest.mark.parametrize("change", [{"resolution": 32}, {"frame": {"num_classes": 3}}])
+def test_what_follows_from_the_data_is_not_changed(plan, change):
+    with pytest.raises(ValueError, match="it follows from the plan's resolution and dataset"):
+        tasks_of(replace(plan, spaces=("anynetx_a",), change=change))
 
 
 def idx(array):
@@ -344,8 +365,10 @@ def test_rows_of_another_plan_are_refused(plan):
     Work(plan, tuple(tasks_of(plan)), stub)()
     with pytest.raises(ValueError, match="enas number 0 with epochs 1, the plan 2: it is the file of another plan"):
         sweep(replace(plan, epochs=2), stub)
+    with pytest.raises(ValueError, match="with batch_size 128, the plan 64"):
+        sweep(replace(plan, batch_size=64), stub)
     with pytest.raises(ValueError, match="with config"):
-        sweep(replace(plan, flops=("1mf", "30mf")), stub)
+        sweep(replace(plan, flops=(max(task.flops for task in tasks_of(plan)), None)), stub)
 
 
 def test_a_row_without_its_end_is_written_again(plan):

@@ -59,9 +59,14 @@ def largest_batch(attempt: Callable[[int], object], device: str, seconds: float)
             host.note(batch)
         return batch == 1 or seconds_taken <= seconds
 
-    if not fits(1):
-        raise RuntimeError(f"not even a batch of one image fits into the memory of {device}")
     low = 1
+    try:
+        if not fits(1):
+            raise RuntimeError(f"not even a batch of one image fits into the memory of {device}")
+    except ValueError:  # BatchNorm, in training, refuses a single value
+        low = 2
+        if not fits(2):
+            raise RuntimeError(f"not even a batch of two images fits into the memory of {device}") from None
     while low < _MOST and fits(2 * low):
         low *= 2
     high = 2 * low

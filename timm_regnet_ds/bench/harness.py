@@ -164,5 +164,7 @@ def _failure(label: str, setting: Setting, error: Exception) -> Exception:
     if is_out_of_memory(error):
         return RuntimeError(f"{label}: {setting.batch_size} images do not fit into the memory of {setting.device}")
     first = str(error).strip().partition("\n")[0] or type(error).__name__
+    if "more than 1 value per channel" in first:
+        first += "; use a larger batch"
     kind = ValueError if isinstance(error, ValueError) else RuntimeError
     return kind(f"{label} fails in {setting.mode} with {setting.dtype} on {setting.device}: {first}")

@@ -1,6 +1,7 @@
 """The time of a model, predicted from what it computes."""
 
 import json
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,7 +147,12 @@ class LatencyModel:
             "call": (1, "call"),
         }
         parts = (f"{c * scales[t][0]:.3g} ms per {scales[t][1]}" for t, c in zip(TERMS, self.coefficients, strict=True))
-        return f"{self.device_name}, {_said(self.setting)}\n  {'; '.join(parts)}\n  {self.error}"
+        return "\n".join([self.about(), *(f"  {part}" for part in parts), *textwrap.wrap(str(self.error), 76)])
+
+    def about(self, batch_size: int | None = None) -> str:
+        """Card, setting and batch in a line."""
+        batch = batch_size or self.batch_size
+        return f"{self.device_name}, {_said(self.setting)}, batch {batch or 'as given'}"
 
     def save(self, path: str | Path) -> Path:
         """Write as json."""

@@ -76,7 +76,12 @@ def describe(result: Result) -> str:
     ]
     compiled = [f"compile {asked.compile}"] if asked.compile else []
     batch = f"batch {asked.batch_size}"
-    return ", ".join([result.device_name, asked.mode, batch, asked.dtype, *switches, *compiled])
+    size = [] if asked.input_size is None else [f"images of {_side(asked.input_size)}"]
+    return ", ".join([result.device_name, asked.mode, batch, *size, asked.dtype, *switches, *compiled])
+
+
+def _side(size: Any) -> str:
+    return "×".join(map(str, size[1:])) if isinstance(size, tuple) else f"{size}×{size}"
 
 
 def _about(m: Measurement) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,6 +118,11 @@ def run_jobs(
     there = [] if file is None else file.read_if_there()
     done = [r.job.row_on(r.device_name) for r in map(_result, there)] if resume else []
     to_do = [job for job in jobs if job.row_here() not in done]
+    if progress and not sys.stderr.isatty():
+        longest = sum(job.setting.seconds for job in to_do) / 60
+        print(
+            f"{len(to_do)} of {len(jobs)} to measure, each for its seconds at most: {longest:.0f} min", file=sys.stderr
+        )
     with Worker() as worker, tqdm(total=len(jobs), unit="model", disable=None if progress else True) as bar:
         bar.update(len(jobs) - len(to_do))
         ceilings_of = functools.cache(functools.partial(ceilings_by, worker))

@@ -123,10 +123,12 @@ def serve() -> None:
         child = os.fork()
         if not child:
             threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
-            print(_answer(line), file=answers, flush=True)
+            with contextlib.suppress(BrokenPipeError):  # the caller is no more
+                print(_answer(line), file=answers, flush=True)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status:
             code = os.waitstatus_to_exitcode(status)
             how = f"with exit code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
-            print(json.dumps({"failure": f"its process was ended {how}"}), file=answers, flush=True)
+            with contextlib.suppress(BrokenPipeError):
+                print(json.dumps({"failure": f"its process was ended {how}"}), file=answers, flush=True)

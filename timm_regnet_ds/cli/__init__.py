@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from timm_regnet_ds import __version__
 
@@ -22,15 +23,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options) or 0)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            return int(options.run(options) or 0)
     except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except FileNotFoundError as error:
+        print(f"timm-regnet-ds: {f'no file {error.filename}' if error.filename else error}", file=sys.stderr)
+        return 2
     except (ValueError, RuntimeError, OSError, ImportError) as error:
         print(f"timm-regnet-ds: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _show(
+    message: Warning | str, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning in a line, as the errors of commands are."""
+    print(f"timm-regnet-ds: {message}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -59,6 +59,7 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("fit", type=Path, metavar="JSON")
     predict.add_argument("models", nargs="+", metavar="MODEL")
     predict.add_argument("--batch-size", type=int, metavar="N", help="default: the fit's")
+    predict.add_argument("--input-size", type=int, metavar="N", help="side of the images; default: the model's own")
     predict.set_defaults(run=_predict)
 
 
@@ -211,11 +212,16 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from timm_regnet_ds.bench.harness import check_name
     from timm_regnet_ds.bench.latency import LatencyModel
 
     model = LatencyModel.load(options.fit)
     for name in options.models:
-        print(f"{name:40} {model.predict(name, batch_size=options.batch_size):10.4g} ms", flush=True)
+        check_name(name)
+    print(model.about(options.batch_size))
+    for name in options.models:
+        milliseconds = model.predict(name, batch_size=options.batch_size, input_size=options.input_size)
+        print(f"{name:40} {milliseconds:10.4g} ms", flush=True)
 
 
 def _print_paths(paths: Sequence[Path]) -> None:

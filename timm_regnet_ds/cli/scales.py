@@ -50,17 +50,20 @@ def _scale(options: argparse.Namespace) -> None:
         raise ValueError("--output goes with --all only")
     if options.model is None:
         raise ValueError("scale needs a model, or --all")
+    predictor = _predictor(options.on)
     model = scale(
         options.model,
         options.factor,
         to=options.to,
         strategy=options.strategy,
         latency_ms=options.latency_ms,
-        on=_predictor(options.on),
+        on=predictor,
         alpha=options.alpha,
         tolerance=options.tolerance,
     )
     print(json.dumps(to_dict(model)) if options.json else comparison(model))
+    if predictor is not None and not options.json:
+        print(f"predicted: {predictor.predict(model.complexity):.4g} ms ({predictor.about()})")
 
 
 def _predictor(path: str | None) -> Any:

@@ -52,9 +52,9 @@ def add_commands(commands: Any) -> None:
 def _list(options: argparse.Namespace) -> None:
     from timm_regnet_ds.spaces import SPACES
 
-    print(f"{'space':12}{'configurations':>32}")
+    print(f"{'space':12}{'configurations':>64}")
     for name, space in SPACES.items():
-        print(f"{name:12}{space.count():32,}")
+        print(f"{name:12}{space.count():64,}")
 
 
 def _sample(options: argparse.Namespace) -> None:

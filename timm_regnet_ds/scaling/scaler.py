@@ -159,6 +159,8 @@ class _Scaler:
             tried[factor] = model = self.model(factor, self.scaled(factor))
             return repr((model.overrides, model.input_size)), lambda: target.of(model.complexity)
 
+        if (least := target.least()) >= target.value:
+            raise ValueError(f"no model takes {target}: a call alone takes {replace(target, value=least)}")
         best, below, above = find_factor(target, Found(1.0, target.of(base)), exponent, value_at, tolerance)
         off = abs(best.value / target.value - 1)
         if (below is None and not target.exceedable) or ((below is None or above is None) and off > OUT_OF_REACH):

@@ -37,6 +37,10 @@ class Target:
         value: int = getattr(complexity, self.measure)
         return value
 
+    def least(self) -> float:
+        """What no model is below."""
+        return 0.0
+
     def exponent(self, strategy: Strategy, base: Complexity) -> float:
         """It grows about as the scaling factor to this power (Eq. 6)."""
         return math.log2(getattr(strategy.growth(2.0), self.measure))
@@ -63,6 +67,9 @@ class Budget:
 
     def of(self, complexity: Complexity) -> float:
         return self.on.predict(complexity)
+
+    def least(self) -> float:
+        return self.of(Complexity(0, 0, 0, (1, 1, 1)))
 
     def exponent(self, strategy: Strategy, base: Complexity) -> float:
         by = strategy.growth(2.0)

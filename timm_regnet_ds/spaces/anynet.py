@@ -131,9 +131,9 @@ class FramedSpace(Space):
     def _from_json(self, cfg_cls: type, row: dict[str, Any]) -> Any:
         known = {f.name for f in fields(cfg_cls)}
         sized = {"resolution"} if isinstance(self.resolution, Values) else set()
-        unknown = row.keys() - known - sized
-        if unknown or not sized <= row.keys():
-            wrong = f"has no {', '.join(sorted(unknown))}" if unknown else "needs a resolution"
+        unknown, missing = row.keys() - known - sized, (_needed(cfg_cls) | sized) - row.keys()
+        if unknown or missing:
+            wrong = f"has no {', '.join(sorted(unknown))}" if unknown else f"needs {', '.join(sorted(missing))}"
             raise ValueError(f"a configuration of {self.name} {wrong} (allowed: {', '.join(sorted(known | sized))})")
         cfg = cfg_cls(**{key: value for key, value in row.items() if key in known})
         return Sized(cfg, row["resolution"]) if sized else cfg
@@ -145,6 +145,14 @@ class FramedSpace(Space):
             raise ValueError(f"the resolution of {self.name} is free: a configuration is Sized(cfg, resolution)")
         return config
 
+
+def _needed(cfg_cls: type) -> set[str]:
+    """What tells a configuration from others; the rest has a value of the block's own."""
+    return {"depths", "widths"} if cfg_cls is AnyNetCfg else {"depth", "w0", "wa", "wm"}
+
+
+# Of k stages one draw in up to k! ascends.
+_MOST_ASCENDING = 7
 
 # Fields of AnyNetCfg by the word that a reason has for them.
 _SINGULAR = {"depths": "depth", "widths": "width", "bottle_ratios": "bottleneck ratio", "group_widths": "group width"}
@@ -199,6 +207,11 @@ class AnyNetSpace(FramedSpace):
         ):
             for name in names:
                 lookup(what, name, allowed)
+        if self.ascending and self.stages > _MOST_ASCENDING:
+            raise ValueError(
+                f"ascending parameters are drawn for at most {_MOST_ASCENDING} stages, not {self.stages}: "
+                f"of so many, draws hardly ever ascend"
+            )
 
     @property
     def stages(self) -> int:

@@ -5,7 +5,7 @@ the cell's two and the nodes before it, and two operations, all uniformly; so ar
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cache
 from math import prod
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from timm.models import create_model
 from torch import nn
 
+from timm_regnet_ds.models._build import output_size
 from timm_regnet_ds.models._cell_ops import OPS, STEMS, Convs, Skip
 from timm_regnet_ds.models.nas_cell import NasCfg
 
@@ -92,6 +93,8 @@ class NasSpace(Space):
         widths: w, channels of a node in the first third.
         depths: d, numbers of cells.
         num_classes: outputs of the classifier.
+        in_chans: channels of the images.
+        resolution: side of the images.
     """
 
     ops: tuple[str, ...]
@@ -100,6 +103,8 @@ class NasSpace(Space):
     widths: tuple[int, ...] = (16, 24, 32)
     depths: tuple[int, ...] = (4, 8, 12, 16, 20)
     num_classes: int = 10
+    in_chans: int = 3
+    resolution: int = 32
 
     def cells(self) -> int:
         """Number of cells: o^2k · ((k+1)!)² with o operations and k nodes (Table 3)."""
@@ -118,7 +123,7 @@ class NasSpace(Space):
         return NasConfigs(self.ops, self.concat, ops, inputs, widths, depths), np.arange(n)
 
     def complexity(self, configs: NasConfigs) -> Complexities:
-        """Of networks for 32×32 images; int64, shape (n,) each."""
+        """Of networks for one image; int64, shape (n,) each."""
         found = np.empty((len(configs), 3), dtype=np.int64)
         for width in np.unique(configs.widths):
             for depth in np.unique(configs.depths):
@@ -130,9 +135,10 @@ class NasSpace(Space):
     def _counts(self, configs: NasConfigs, width: int, depth: int) -> Ints:
         """flops, params and acts of networks of one width and depth, shape (n, 3)."""
         stem = STEMS[STEM]
-        side, outputs = stem.resolution, configs.outputs()
+        side, outputs = self.resolution, configs.outputs()
         stem_width = width * stem.widths[1]
-        total = _Total(np.array([27 * stem_width * side**2, 29 * stem_width, stem_width * side**2]))
+        weights = 9 * self.in_chans * stem_width
+        total = _Total(np.array([weights * side**2, weights + 2 * stem_width, stem_width * side**2]))
         older = newer = np.full(len(configs), stem_width)
         for i in range(depth):
             cell = int(i in (depth // 3, 2 * depth // 3))
@@ -173,7 +179,15 @@ class NasSpace(Space):
 
     def build(self, config: NasCfg, **kwargs: Any) -> nn.Module:
         """The timm model of a configuration; ``kwargs`` go to ``timm.create_model``."""
-        return create_model("nas_cell", **{"num_classes": self.num_classes, **self.to_json(config), **kwargs})
+        in_chans = kwargs.get("in_chans", self.in_chans)
+        last = output_size(self.resolution, (2, 2))
+        overlay = {"input_size": (in_chans, self.resolution, self.resolution), "pool_size": (last, last)}
+        arguments = {
+            "num_classes": self.num_classes,
+            "in_chans": in_chans,
+            "pretrained_cfg_overlay": overlay | (kwargs.pop("pretrained_cfg_overlay", None) or {}),
+        }
+        return create_model("nas_cell", **self.to_json(config), **(arguments | kwargs))
 
     def to_json(self, config: NasCfg) -> dict[str, Any]:
         """A configuration as what json can hold: the arguments of `NasCfg`."""
@@ -199,7 +213,7 @@ _CELLS = ("normal", "reduction")
 class _Total:
     """Complexity of n networks of one width and depth, added up: flops, params and acts, shape (n, 3)."""
 
-    counts: Ints = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
+    counts: Ints
 
     def convs(self, in_width: Any, out_width: int, side: int) -> None:
         """1×1 convolutions, or two of half the width side by side, and BN."""

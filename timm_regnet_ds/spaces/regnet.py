@@ -21,6 +21,9 @@ __all__ = ["REGNETS", "RegNetSpace", "RegNets"]
 
 Array = NDArray[Any]
 
+# Real numbers, drawn and counted on a grid.
+_CONTINUOUS = ("wa", "wm")
+
 
 @dataclass(frozen=True, eq=False)
 class RegNets(Configs):
@@ -127,9 +130,14 @@ class RegNetSpace(FramedSpace):
             return f"block is {cfg.block!r}, not {self.frame.block!r}"
         for name in ("depth", "w0", "wa", "wm", "bottle_ratio", "group_width"):
             values, value = getattr(self, name), getattr(cfg, name)
+            if value is None and name == "bottle_ratio" and values is not None:
+                value = self.frame.spec.bottle_ratio
             if value is None and values is None:
                 continue
-            if values is None or value not in values:
+            if values is not None and name in _CONTINUOUS:
+                if not values.values[0] <= value <= values.values[-1]:
+                    return f"{name} {value:g} is not from {values.values[0]:g} to {values.values[-1]:g}"
+            elif values is None or value not in values:
                 return f"{name} {value} is not one of {values}"
         stages = len(cfg.stages().depths)
         return "" if stages == self.stages else f"its parameters give {stages} stages, not {self.stages}"
@@ -141,8 +149,8 @@ class RegNetSpace(FramedSpace):
         return self._from_json(RegNetCfg, row)
 
 
-# §3.3: d < 64, w0, wa < 256, 1.5 ≤ wm ≤ 3, and b and g as in AnyNetX. The printed networks have wa and wm to these
-# digits. Slopes below 1 give four stages to hardly any network.
+# §3.3: d < 64, w0, wa < 256, 1.5 ≤ wm ≤ 3, and b and g as in AnyNetX. Slopes below 1 give four stages to hardly any
+# network. The printed networks are of a later search, most of them with other group widths.
 _X = RegNetSpace(
     "regnetx", steps(1, 63), steps(8, 248, 8), steps(1, 255.9, 0.1), steps(1.5, 3, 0.001), RATIOS, GROUP_WIDTHS
 )

@@ -4,7 +4,13 @@ from pathlib import Path
 
 from timm_regnet_ds.rows import RowsFile
 
-__all__ = ["population_file"]
+__all__ = ["SETTINGS", "population_file"]
+
+# What errors depend on, besides the model.
+SETTINGS = (
+    *("dataset", "epochs", "batch_size", "learning_rate", "weight_decay", "momentum", "smoothing"),
+    *("optimizer", "scheduler"),
+)
 
 
 def population_file(path: str | Path) -> RowsFile:

@@ -85,7 +85,8 @@ def run_study(
         jobs = [job for job in jobs if fnmatchcase(job.label, only)]
         jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.kind])]
         if not jobs:
-            raise ValueError(f"study {study.name} has no model that matches {only!r} and has at most {up_to}")
+            limit = f" and has at most {up_to}" if up_to else ""
+            raise ValueError(f"study {study.name} has no model that matches {only!r}{limit}")
         path = output / "rows.jsonl"
         for _ in run_jobs(jobs, path, resume=True, progress=progress):
             pass

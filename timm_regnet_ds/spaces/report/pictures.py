@@ -65,12 +65,15 @@ def scatters(populations: Populations, normalizations: Normalizations) -> Named:
             x, errors = x[known], population.errors[known]
             best = best_range(x, errors)
             axis.axvspan(best.low, best.high, color="C0", alpha=0.2, linewidth=0)
-            axis.axvline(best.best, color="black", linewidth=1)
-            axis.scatter(x, errors, s=8, alpha=0.5, color=line["color"], linewidth=0)
+            axis.axvline(best.best, color="black", linewidth=1, linestyle="--")
+            axis.scatter(x, errors, s=14, alpha=0.7, color=line["color"], linewidth=0, zorder=3, clip_on=False)
+            axis.margins(y=0.08)
             pick_scale(axis, x.min(), x.max())
             axis.set(xlabel=complexity_label(name), title=f"best {best.best:.4g} [{best.low:.4g}, {best.high:.4g}]")
         _label_left(axes, ERROR)
-        figure.suptitle(f"{population.space} ({count(population)}): range of the best models (95%)")
+        figure.suptitle(
+            f"{population.space} ({count(population)}): where the best models are, by the bootstrap (band: 95%)"
+        )
         yield f"scatter_{_file(population)}", figure
 
 
@@ -113,7 +116,7 @@ def searches(populations: Populations, normalizations: Normalizations) -> Named:
             label = f"{population.space} ({count(population, normalization)})"
             axis.errorbar(curve.sizes, curve.mean, curve.error, label=label, marker=".", capsize=2, **line)
         pick_scale(axis, 1, max(map(len, populations)))
-        axis.set(title=_title("random search", normalization), xlabel="models tried m")
+        axis.set(title=_title("random search", normalization), xlabel="models tried m (bars: standard error)")
         axis.set_ylabel(f"lowest {ERROR}")
         legend_below(axis)
     yield "random_search", figure

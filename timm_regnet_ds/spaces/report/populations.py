@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from timm_regnet_ds._check import number
-from timm_regnet_ds.spaces.rows import population_file
+from timm_regnet_ds.spaces.rows import SETTINGS, population_file
 from timm_regnet_ds.spaces.statistics import LinearFit, linear_fit
 from timm_regnet_ds.spaces.statistics.samples import FloatArray
 
@@ -104,13 +104,15 @@ def read_populations(files: Iterable[str | os.PathLike[str]]) -> tuple[Populatio
             if model in seen:
                 raise ValueError(f"{where} is already in {seen[model]}: a model counts once")
             seen[model] = str(path)
-            settings.setdefault((row["dataset"], row["epochs"]), where)
+            settings.setdefault(tuple((name, row.get(name)) for name in SETTINGS), where)
             spaces.setdefault(row["space"], []).append(row)
     if not spaces:
         raise ValueError(f"no rows of a population in {', '.join(map(str, paths)) or 'no file'}")
     if len(settings) > 1:
-        stated = "; ".join(f"{epochs} epochs of {data} in {where}" for (data, epochs), where in settings.items())
-        raise ValueError(f"errors compare only under the same training, not {stated}")
+        (one, first), (other, second), *_ = settings.items()
+        differ = [(a, b) for a, b in zip(one, other, strict=True) if a != b]
+        stated = ", ".join(f"{name} {value} in {first} and {with_} in {second}" for (name, value), (_, with_) in differ)
+        raise ValueError(f"errors compare only under the same training, not with {stated}")
     return tuple(_population(space, rows) for space, rows in spaces.items())
 
 

@@ -212,8 +212,6 @@ class Loaded:
         """
         from timm.data import create_dataset, create_loader
 
-        if plan.num_classes is None:
-            raise ValueError(f"dataset {plan.dataset!r} needs num_classes")
         loaders = []
         for split in ("train", "validation"):
             dataset = create_dataset(
@@ -235,7 +233,7 @@ class Loaded:
                     persistent_workers=plan.workers > 0,
                 )
             )
-        return cls(loaders[0], loaders[1], device, plan.num_classes)
+        return cls(loaders[0], loaders[1], device, plan.images.num_classes)
 
     @property
     def updates(self) -> int:

@@ -119,7 +119,9 @@ def _ended_jobs(plan: Plan, tasks: Sequence[Task], prepare: Callable[[Plan], Tra
     running: list[tuple[Any, Work]] = []
     for number in count():
         while len(running) < plan.jobs and (start := next(starts, None)) is not None:
-            card = cards[start // plan.chunk % len(cards)] if cards else None
+            # The card on which the fewest jobs are.
+            busy = Counter(work.card for _, work in running)
+            card = min(cards, key=lambda card: busy[card]) if cards else None
             work = Work(plan, tuple(tasks[start : start + plan.chunk]), prepare, card)
             running.append((executor.submit(work), work))
         if not running:

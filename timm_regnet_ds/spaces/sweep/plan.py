@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from timm_regnet_ds._check import lookup, nearest, number, whole
 from timm_regnet_ds.rows import RowsFile
-from timm_regnet_ds.spaces import Space, get_space
-from timm_regnet_ds.spaces.rows import population_file
+from timm_regnet_ds.spaces import Frame, Space, Values, get_space
+from timm_regnet_ds.spaces.rows import SETTINGS, population_file
 
-__all__ = ["EXECUTORS", "Plan", "load_plan"]
+__all__ = ["EXECUTORS", "IMAGES", "Plan", "load_plan"]
 
 Limit = tuple[float | str | None, float | str | None]
 
@@ -35,6 +35,24 @@ _AMOUNTS: dict[str, dict[str, float]] = {
     "momentum": {"least": 0, "most": 1},
     "smoothing": {"least": 0, "most": 1},
 }
+# Fields of spaces that the plan's data settle.
+_FOLLOWING = ("resolution", "num_classes", "in_chans")
+
+
+class Images(NamedTuple):
+    """Classes and channels of a dataset."""
+
+    num_classes: int
+    in_chans: int
+
+
+IMAGES = {
+    "cifar10": Images(10, 3),
+    "cifar100": Images(100, 3),
+    "digits": Images(10, 1),
+    "fashion-mnist": Images(10, 1),
+}
+
 _WORDS = ("dataset", "optimizer", "scheduler")
 
 
@@ -48,7 +66,8 @@ class Plan:
         dataset: ``fashion-mnist``, ``digits``, ``cifar10``, ``cifar100``, or timm's name of a dataset.
         models: how many of each space.
         flops, params, acts: limits (low, high), as `Space.sample` takes them.
-        change: fields of the spaces that are to be others, such as ``{resolution: 32, frame: {stem: cifar}}``.
+        change: fields of the spaces that are to be others, such as ``{frame: {stem: cifar}}``; a list stands for
+            several values. Resolution, classes and channels follow from the data.
         seed: of the sample and, with a model's number, of its training.
         data_dir: where the dataset's files are.
         download: fetch the dataset where its files are not there.
@@ -133,6 +152,15 @@ class Plan:
         object.__setattr__(self, name, value)
 
     @property
+    def images(self) -> Images:
+        """What the dataset says of the networks' first and last layer."""
+        if self.dataset in IMAGES:
+            return IMAGES[self.dataset]
+        if self.num_classes is None:
+            raise ValueError(f"dataset {self.dataset!r} needs num_classes")
+        return Images(self.num_classes, 3)
+
+    @property
     def rows(self) -> RowsFile:
         """Where the rows go."""
         return population_file(self.output)
@@ -143,18 +171,34 @@ class Plan:
         return self.output.with_name(f".{self.output.name}.sweep")
 
     def space(self, name: str) -> Space:
-        """One of the plan's spaces, with its changes.
+        """One of the plan's spaces, with its changes, as networks for the plan's data: what is counted is trained.
 
         Raises:
-            ValueError: an unknown space, or a field that it does not have.
+            ValueError: an unknown space, a field that none of the spaces has, or one that cannot be trained so.
         """
-        return _changed(get_space(name), name, self.change)
+        space = get_space(name)
+        known = [{f.name for f in fields(get_space(other))} for other in self.spaces]
+        for field_name in self.change:
+            if field_name in _FOLLOWING:
+                raise ValueError(f"change has no {field_name}: it follows from the plan's resolution and dataset")
+            if not any(field_name in names for names in known):
+                lookup(f"field of {name}", field_name, dict.fromkeys(sorted(set.union(*known))))
+        own = {key: value for key, value in self.change.items() if hasattr(space, key)}
+        return self._fitted(_changed(space, name, own))
+
+    def _fitted(self, space: Any) -> Space:
+        data = {"resolution": self.resolution, **self.images._asdict()}
+        has = {f.name for f in fields(space)}
+        if isinstance(getattr(space, "frame", None), Frame):
+            frame = replace(space.frame, **self.images._asdict())
+            return replace(space, frame=frame, resolution=self.resolution)
+        fitted: Space = replace(space, **{key: value for key, value in data.items() if key in has})
+        return fitted
 
     @property
     def settings(self) -> dict[str, Any]:
         """What a row says of how its model was trained."""
-        names = ("epochs", "dataset", "resolution", "learning_rate", "weight_decay")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in (*SETTINGS, "resolution")}
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -193,8 +237,13 @@ def _changed(part: Any, what: str, change: Mapping[str, Any]) -> Any:
     new = {}
     for name, value in change.items():
         old = lookup(f"field of {what}", name, known)
-        nested = isinstance(value, Mapping) and is_dataclass(old)
-        new[name] = _changed(old, f"{what}'s {name}", value) if nested else value
+        if name in _FOLLOWING:
+            raise ValueError(f"change has no {name}: it follows from the plan's resolution and dataset")
+        if isinstance(value, Mapping) and is_dataclass(old):
+            value = _changed(old, f"{what}'s {name}", value)
+        elif isinstance(value, list):
+            value = Values(tuple(value), old.log) if isinstance(old, Values) else tuple(value)
+        new[name] = value
     return replace(part, **new)
 
 

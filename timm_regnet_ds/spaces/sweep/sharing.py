@@ -29,8 +29,8 @@ class Sharing:
 
     Args:
         models: how many.
-        one_by_one: each having the device to itself, as many images for each.
-        together: all at once, a process each.
+        one_by_one: each having the device to itself, as long as each other.
+        together: all at once, a process each, added up.
     """
 
     models: int
@@ -58,7 +58,7 @@ def measure_sharing(plan: Plan, seconds: float = 10.0) -> Sharing:
     number("seconds", seconds, above=0)
     tasks = tasks_of(replace(plan, models=plan.together))[: plan.together]
     alone, together = (_rates(replace(plan, together=n, jobs=1), tasks, seconds) for n in (1, plan.together))
-    return Sharing(len(tasks), len(tasks) / sum(1 / rate for rate in alone), sum(together))
+    return Sharing(len(tasks), sum(alone) / len(tasks), sum(together))
 
 
 def _rates(plan: Plan, tasks: list[Task], seconds: float) -> list[float]:

@@ -124,8 +124,8 @@ def done(plan: Plan, tasks: Iterable[Task]) -> set[Key]:
 
 def _check_same(plan: Plan, row: Mapping[str, Any], planned: Mapping[str, Any]) -> None:
     for name, value in planned.items():
-        if row[name] != value:
+        if row.get(name) != value:
             raise ValueError(
-                f"{plan.output} has {row['space']} number {row['index']} with {name} {row[name]!r}, "
+                f"{plan.output} has {row['space']} number {row['index']} with {name} {row.get(name)!r}, "
                 f"the plan {value!r}: it is the file of another plan"
             )

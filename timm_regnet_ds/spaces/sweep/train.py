@@ -12,6 +12,8 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
+from timm_regnet_ds._memory import is_out_of_memory
+
 from .data import Data, open_data
 from .plan import Plan
 from .tasks import Outcome, Task
@@ -39,9 +41,11 @@ def trainer(plan: Plan) -> Train:
         try:
             error, failure = train(task, plan, data, device), None
         except Exception as exception:
+            if _leaves_the_card_failing(exception):
+                os._exit(1)  # a new process trains the rest; this model is tried again, and then given up
             error, failure = None, _reason(exception)
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+        if device.type == "cuda" and failure is not None:  # the exception, and what it held, is gone
+            torch.cuda.empty_cache()
         return Outcome(error, failure, time.perf_counter() - start)
 
     return train_task
@@ -131,10 +135,16 @@ def validate(model: nn.Module, data: Data) -> float:
     return 100 * (1 - float(right) / seen)
 
 
+def _leaves_the_card_failing(exception: Exception) -> bool:
+    """Whether every later call of CUDA in this process fails too."""
+    signs = ("illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address")
+    return any(sign in str(exception).lower() for sign in signs)
+
+
 def _reason(exception: Exception) -> str:
     if isinstance(exception, DivergedError):
         return str(exception)
     first = (str(exception).strip().splitlines() or [""])[0]
-    if isinstance(exception, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in first:
+    if is_out_of_memory(exception):
         return f"out of memory: {first}"
     return f"{type(exception).__name__}: {first}"
