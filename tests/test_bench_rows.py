@@ -231,6 +231,13 @@ def test_failures_exit_with_1_after_the_others(capsys):
     assert measured.startswith("anynet")
 
 
+def test_what_argparse_refuses_is_a_line_too(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "anynet", "--input-size", "3,4"])
+    assert stop.value.code == 2
+    assert "'3,4' is neither a side nor channels,height,width" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -239,7 +246,7 @@ def test_failures_exit_with_1_after_the_others(capsys):
         (["--filter", "nothing*"], "no timm model matches 'nothing*'"),
         (["anynet", "--resume"], "--resume goes with --output"),
         (["anynet", "--device", "cuda:9"], "no device 'cuda:9'"),
-        (["anynet", "--input-size", "3", "4"], "--input-size is a side, or channels, height and width"),
+        (["anynet", "--compile", "fast"], "unknown compile mode 'fast'"),
         (["--file", "no/such/file"], "no file"),
     ],
 )

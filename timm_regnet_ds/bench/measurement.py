@@ -103,8 +103,8 @@ class Measurement:
             f"{'' if self.reached else ' (wider than asked for)'}{'' if self.settled else ' (not settled)'}\n"
             f"  {s.mode}, {s.batch_size} × {size}, {s.dtype}, {self.environment['device_name']}{steps}\n"
             f"  mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}"
-            f"{f' in {self.processes} processes' if self.processes > 1 else ''}; "
-            f"{self.images_per_second:,.4g} images/s\n"
+            f"{f' in {self.processes} processes' if self.processes > 1 else ''}\n"
+            f"  {self.images_per_second:,.4g} images/s\n"
             f"  {memory}{self.complexity}\n  {self.roofline()}"
         )
 

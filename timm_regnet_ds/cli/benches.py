@@ -70,15 +70,17 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch-size", type=_batch_size, metavar="N", help="or 'max'; default: 64 on a GPU, 1 on the CPU"
     )
-    group.add_argument("--input-size", type=int, nargs="+", metavar="N", help="a side, or channels, height and width")
+    group.add_argument("--input-size", type=_size, metavar="N", help="a side, or channels,height,width")
     group.add_argument("--dtype", choices=DTYPES, help="default: fp32")
     group.add_argument("--channels-last", action="store_true")
-    group.add_argument("--compile", nargs="?", const="default", choices=COMPILE_MODES, help="torch.compile, in a mode")
+    group.add_argument(
+        "--compile", nargs="?", const="default", metavar="MODE", help=f"torch.compile: {', '.join(COMPILE_MODES)}"
+    )
     group.add_argument("--cuda-graphs", action="store_true", help="record once, replay")
     group.add_argument("--fold-bn", action="store_true", help="fold BatchNorm into convolutions")
     group.add_argument("--grad-checkpointing", action="store_true")
     group.add_argument("--optimizer", metavar="NAME", help="timm's name; default: sgd")
-    group.add_argument("--device", nargs="+", metavar="DEVICE", help="cpu, cuda:0; several are used in turn")
+    group.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0; several, as in cuda:0,cuda:1, are used in turn")
     group.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: torch's own")
     group.add_argument("--precision", type=_share, metavar="P", help="of the median's 95%% interval; default: 1%%")
     group.add_argument("--seconds", type=float, metavar="S", help="at most, for a model; default: 30")
@@ -89,6 +91,13 @@ def _batch_size(text: str) -> int | str:
     return text if text == "max" else int(text)
 
 
+def _size(text: str) -> int | tuple[int, ...]:
+    sides = tuple(int(side) for side in text.split(","))
+    if len(sides) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a side nor channels,height,width")
+    return sides[0] if len(sides) == 1 else sides
+
+
 def _share(text: str) -> float:
     return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
 
@@ -96,12 +105,9 @@ def _share(text: str) -> float:
 def _settings(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The given fields of `Setting`, once for each device."""
     given = {name: value for name, value in vars(options).items() if name in Setting.__dataclass_fields__}
-    sides = given.get("input_size")
-    if sides is not None:
-        if len(sides) not in (1, 3):
-            raise ValueError(f"--input-size is a side, or channels, height and width, not {len(sides)} numbers")
-        given["input_size"] = sides[0] if len(sides) == 1 else tuple(sides)
-    return [{**given, "device": device} for device in given.get("device", [])] or [given]
+    if "device" not in given:
+        return [given]
+    return [{**given, "device": device} for device in given["device"].split(",")]
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +70,15 @@ def _sample(options: argparse.Namespace) -> None:
     }
     sample = space.sample(options.n, options.seed, **limits)
     if not options.json:
-        print(f"{'flops (M)':>10} {'params (M)':>10} {'acts (M)':>9}  configuration")
+        print(f"{'flops (M)':>10} {'params (M)':>10} {'acts (M)':>9}")
     for config, *counts in zip(sample, sample.flops, sample.params, sample.acts, strict=True):
         flops, params, acts = map(int, counts)
         row = space.to_json(config)
         if options.json:
             print(json.dumps({"config": row, "flops": flops, "params": params, "acts": acts}))
         else:
-            print(f"{flops / 1e6:10.2f} {params / 1e6:10.3f} {acts / 1e6:9.3f}  {_said(row)}")
+            print(f"{flops / 1e6:10.2f} {params / 1e6:10.3f} {acts / 1e6:9.3f}")
+            print(textwrap.fill(_said(row), 80, initial_indent="    ", subsequent_indent="    "))
     if not options.json:
         print(f"{len(sample)} of {sample.drawn:,} drawn")
 
@@ -89,7 +91,7 @@ def _bound(text: str) -> float | str:
 
 
 def _said(row: dict[str, Any]) -> str:
-    return " ".join(f"{name}={json.dumps(value, separators=(',', ':'))}" for name, value in row.items())
+    return " ".join(f"{name}={json.dumps(value)}" for name, value in row.items())
 
 
 def _contains(options: argparse.Namespace) -> int:
