@@ -23,7 +23,7 @@ from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
 from timm_regnet_ds.spaces.nas import NasSpace
 from timm_regnet_ds.spaces.sweep import Outcome, Plan, load_plan, measure_sharing, sweep
 from timm_regnet_ds.spaces.sweep.data import Resident, open_data
-from timm_regnet_ds.spaces.sweep.jobs import Work
+from timm_regnet_ds.spaces.sweep.jobs import Chunk
 from timm_regnet_ds.spaces.sweep.tasks import done, properties, tasks_of
 from timm_regnet_ds.spaces.sweep.train import trainer
 
@@ -186,7 +186,7 @@ def test_digits_are_learnt_and_the_same_task_gives_the_same_error(plan, monkeypa
 def test_a_model_that_diverges_is_a_row_with_its_reason(plan, monkeypatch):
     monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
     plan = replace(plan, spaces=("tiny",), learning_rate=1e30, models=1)
-    Work(plan, tuple(tasks_of(plan)))()
+    Chunk(plan, tuple(tasks_of(plan)))()
     (row,) = plan.rows.read()
     assert row["error"] is None
     assert row["failure"] == "the loss was not finite in epoch 1"
@@ -205,7 +205,7 @@ def test_a_model_that_cannot_be_trained_is_a_row_with_its_reason(plan, monkeypat
         raise exception
 
     monkeypatch.setattr(type(spaces.get_space("enas")), "build", build)
-    Work(plan, tuple(tasks_of(plan)))()
+    Chunk(plan, tuple(tasks_of(plan)))()
     rows = plan.rows.read()
     assert len(rows) == 4
     assert all(row["error"] is None and row["failure"].startswith(reason) for row in rows)
@@ -213,7 +213,7 @@ def test_a_model_that_cannot_be_trained_is_a_row_with_its_reason(plan, monkeypat
 
 def test_a_row_has_what_a_report_needs(plan):
     task = tasks_of(plan)[2]
-    Work(plan, (task,), stub)()
+    Chunk(plan, (task,), stub)()
     (row,) = plan.rows.read()
     config = spaces.get_space("enas").from_json(row["config"])
     assert list(spaces.get_space("enas").sample(4))[2] == config
@@ -258,7 +258,7 @@ def workers(plan, tasks, processes):
     """Processes of a group of their own that all work through the same tasks."""
     os.setpgid(0, 0)
     plan.folder.mkdir(exist_ok=True)
-    children = [multiprocessing.get_context("fork").Process(target=Work(plan, tasks, stub)) for _ in range(processes)]
+    children = [multiprocessing.get_context("fork").Process(target=Chunk(plan, tasks, stub)) for _ in range(processes)]
     for child in children:
         child.start()
     for child in children:
@@ -362,7 +362,7 @@ def test_a_job_that_fails_otherwise_ends_the_sweep(plan, tmp_path):
 
 
 def test_rows_of_another_plan_are_refused(plan):
-    Work(plan, tuple(tasks_of(plan)), stub)()
+    Chunk(plan, tuple(tasks_of(plan)), stub)()
     with pytest.raises(ValueError, match="enas number 0 with epochs 1, the plan 2: it is the file of another plan"):
         sweep(replace(plan, epochs=2), stub)
     with pytest.raises(ValueError, match="with batch_size 128, the plan 64"):
@@ -373,11 +373,11 @@ def test_rows_of_another_plan_are_refused(plan):
 
 def test_a_row_without_its_end_is_written_again(plan):
     tasks = tuple(tasks_of(plan))
-    Work(plan, tasks, stub)()
+    Chunk(plan, tasks, stub)()
     whole = plan.output.read_bytes()
     plan.output.write_bytes(whole[:-20])
     assert len(done(plan, tasks)) == 3
-    Work(plan, tasks, stub)()
+    Chunk(plan, tasks, stub)()
     assert sorted(json.loads(line)["index"] for line in plan.output.read_text().splitlines()) == [0, 1, 2, 3]
     assert math.isclose(sum(row["error"] for row in plan.rows.read()), 6.0)
 

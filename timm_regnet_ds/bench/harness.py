@@ -5,12 +5,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.models import create_model, is_model, list_models
+from timm.models import create_model
 from torch import nn
 
-from timm_regnet_ds._check import nearest
 from timm_regnet_ds._memory import is_out_of_memory
-from timm_regnet_ds.complexity import Complexity, Counts, measure, measure_made
+from timm_regnet_ds.complexity import Complexity, Counts, check_name, measure, measure_made
 
 from .batches import largest_batch
 from .ceilings import Ceilings, measure_ceilings
@@ -21,7 +20,7 @@ from .repeating import Repetitions, repeat
 from .setting import Setting
 from .work import Work, prepared
 
-__all__ = ["bench", "bench_named", "check_name"]
+__all__ = ["bench", "bench_named"]
 
 
 def bench(
@@ -78,12 +77,6 @@ def _made(name: str, args: dict[str, Any], setting: Setting) -> tuple[nn.Module,
         model = create_model(name, **args)
     make = partial(create_model, name, **args)
     return model, measure_made(label_of(name, args), make, setting.input_size)[1]
-
-
-def check_name(name: str) -> None:
-    """Raise a ValueError for a name that timm does not know."""
-    if ":" not in name and not is_model(name.partition(".")[0]):
-        raise ValueError(f"timm has no model {name!r}{nearest(name, list_models())}")
 
 
 def _measured(

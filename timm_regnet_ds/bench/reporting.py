@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.files import save_figure, write_text
+from timm_regnet_ds.markdown import markdown
 
 from .figures import MEASURES, draw_roofline, draw_times, new_figure
 from .measurement import Measurement
 from .running import Result
-from .tables import markdown
 
 __all__ = ["report", "table", "write_csv"]
 

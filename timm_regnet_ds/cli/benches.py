@@ -114,8 +114,8 @@ def _bench(options: argparse.Namespace) -> int:
     from timm.models import list_models
     from timm.utils import ParseKwargs
 
-    from timm_regnet_ds.bench.harness import check_name
     from timm_regnet_ds.bench.running import Job, run_jobs
+    from timm_regnet_ds.complexity import check_name
 
     names = list(options.models)
     if options.filter is not None:
@@ -218,8 +218,8 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from timm_regnet_ds.bench.harness import check_name
     from timm_regnet_ds.bench.latency import LatencyModel
+    from timm_regnet_ds.complexity import check_name
 
     model = LatencyModel.load(options.fit)
     for name in options.models:

@@ -43,7 +43,7 @@ except ImportError:  # an older timm, which keeps no record of an input that dif
         return getattr(model, "pretrained_cfg", {})
 
 
-__all__ = ["Breakdown", "Complexity", "Counts", "Part", "ThopAnswer", "measure", "measure_made"]
+__all__ = ["Breakdown", "Complexity", "Counts", "Part", "ThopAnswer", "check_name", "measure", "measure_made"]
 
 
 def _by_dispatcher(module: nn.Module, size: InputSize, image: Tensor) -> Complexity:
@@ -105,7 +105,7 @@ def measure(
     if not isinstance(model, (str, nn.Module)) or isinstance(model, torch.jit.ScriptModule):
         raise TypeError(f"model is a timm model's name or an eager torch.nn.Module, not {type(model).__name__}")
     if isinstance(model, str):
-        _check_name(model)
+        check_name(model)
         return measure_made(model, partial(create_model, model), input_size, counter)[1]
     return _count(type(model).__name__, model, partial(_copied, model), input_size, counter)
 
@@ -193,7 +193,8 @@ class _NoValues(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise a ValueError for a name that timm does not know."""
     if ":" not in name and not is_model(name.partition(".")[0]):
         raise ValueError(f"timm has no model {name!r}{nearest(name, list_models())}")
 

@@ -11,8 +11,8 @@ from timm_regnet_ds.bench.figures import logarithmic, new_figure
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.running import Job, Result
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.bench.tables import markdown
 from timm_regnet_ds.files import save_figure
+from timm_regnet_ds.markdown import markdown
 
 from .paper_points import draw_paper_points
 from .printed_times import INFERENCE_V100

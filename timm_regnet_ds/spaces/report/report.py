@@ -13,7 +13,7 @@ from timm_regnet_ds.files import save_figure, write_text
 from .normalization import Normalization, normalize
 from .pictures import PICTURES
 from .populations import COMPLEXITIES, Population, read_populations
-from .tables import csv_text, ks_rows, markdown, space_rows
+from .tables import csv_text, ks_rows, page_table, space_rows
 
 __all__ = ["report"]
 
@@ -81,13 +81,13 @@ def _page(
     without: Sequence[str],
     pictures: Sequence[Path],
 ) -> str:
-    parts = ["# Populations\n", markdown(spaces)]
+    parts = ["# Populations\n", page_table(spaces)]
     failures = [
         f"- {count} of {p.space} failed: {reason}\n" for p in populations for reason, count in p.failures.most_common()
     ]
     parts.append("".join(failures))
     if pairs:
-        parts += ["## Kolmogorov–Smirnov test between each pair\n", markdown(pairs)]
+        parts += ["## Kolmogorov–Smirnov test between each pair\n", page_table(pairs)]
     parts.append("".join(f"- Normalized: {text}\n" for text in normalized))
     parts.append("".join(f"- Not normalized by {text}\n" for text in without))
     parts.append("\n".join(f"![{path.stem}]({quote(path.name)})\n" for path in pictures))

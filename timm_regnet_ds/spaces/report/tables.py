@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from timm_regnet_ds.markdown import markdown
 from timm_regnet_ds.spaces.statistics import edf, ks_test
 
 from .normalization import Normalization
 from .populations import COMPLEXITIES, Population
 
-__all__ = ["csv_text", "ks_rows", "markdown", "space_rows"]
+__all__ = ["csv_text", "ks_rows", "page_table", "space_rows"]
 
 Row = dict[str, Any]
 
@@ -67,12 +68,11 @@ def csv_text(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def page_table(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table of four digits; what a row lacks is a dash."""
     columns = _columns(rows)
-    lines = [columns, ["---" if name in ("space", "and") else "---:" for name in columns]]
-    lines += [[_cell(row.get(name, "–")) for name in columns] for row in rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    words = sum(name in ("space", "and") for name in columns)
+    return markdown(columns, ([_cell(row.get(name, "–")) for name in columns] for row in rows), words) + "\n"
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:

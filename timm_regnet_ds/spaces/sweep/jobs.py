@@ -21,7 +21,7 @@ from .plan import Plan
 from .tasks import Key, Outcome, Task, done, row_of, tasks_of
 from .train import Train, trainer
 
-__all__ = ["Work", "sweep"]
+__all__ = ["Chunk", "sweep"]
 
 # A model under which its process ends without a word, twice, is given up.
 MOST_DEATHS = 2
@@ -29,7 +29,7 @@ POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Work:
+class Chunk:
     """A job: train those of the tasks that nobody else does, or has done.
 
     Args:
@@ -112,17 +112,17 @@ def _remaining(plan: Plan, tasks: Sequence[Task]) -> list[Task]:
     return [task for task in tasks if task.key not in finished]
 
 
-def _ended_jobs(plan: Plan, tasks: Sequence[Task], prepare: Callable[[Plan], Train]) -> Iterator[Work | None]:
+def _ended_jobs(plan: Plan, tasks: Sequence[Task], prepare: Callable[[Plan], Train]) -> Iterator[Chunk | None]:
     """Submit the tasks in chunks, ``plan.jobs`` at once. Yields each job that died, and None as time goes by."""
     executor, cards = _executor(plan), _cards(plan)
     starts = iter(range(0, len(tasks), plan.chunk))
-    running: list[tuple[Any, Work]] = []
+    running: list[tuple[Any, Chunk]] = []
     for number in count():
         while len(running) < plan.jobs and (start := next(starts, None)) is not None:
             # The card on which the fewest jobs are.
             busy = Counter(work.card for _, work in running)
             card = min(cards, key=lambda card: busy[card]) if cards else None
-            work = Work(plan, tuple(tasks[start : start + plan.chunk]), prepare, card)
+            work = Chunk(plan, tuple(tasks[start : start + plan.chunk]), prepare, card)
             running.append((executor.submit(work), work))
         if not running:
             return
@@ -179,7 +179,7 @@ def _last_line(error: Exception) -> str:
     return (trace[1] if len(trace) > 2 else trace[0]).strip().splitlines()[-1]
 
 
-def _bury(plan: Plan, work: Work, deaths: Counter[Key]) -> None:
+def _bury(plan: Plan, work: Chunk, deaths: Counter[Key]) -> None:
     """Note under which model a job died; give up one under which that happened before."""
     for task in work.tasks:
         begun = _begun(plan, task)
