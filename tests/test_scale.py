@@ -438,3 +438,11 @@ def test_exponents_are_the_predicted_ones(base, strategy):
     found, wanted = exponents(base, strategy), predicted(STRATEGIES[strategy])
     assert found.params == pytest.approx(wanted.params, abs=0.06)
     assert found.acts == pytest.approx(wanted.acts, abs=0.06)
+
+
+@pytest.mark.parametrize("strategy", ["dWr", "w", "r"])
+@pytest.mark.parametrize("name", ["nas_cell", "channelnet", "rexnet_plain", "rexnet_lite_100"])
+def test_this_projects_other_networks_scale(name, strategy):
+    model = trd.scale(name, 4, strategy=strategy)
+    assert model.growth.flops == pytest.approx(4, rel=0.1)
+    assert trd.measure(model.create(), model.input_size).flops == model.complexity.flops

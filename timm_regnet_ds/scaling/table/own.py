@@ -3,7 +3,10 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
+
 from timm_regnet_ds.models.anynet import AnyNet
+from timm_regnet_ds.models.channelnet import ChannelNet
 from timm_regnet_ds.models.efficientnet import begun_as_shortcuts
 from timm_regnet_ds.models.nas_cell import NasCell
 from timm_regnet_ds.models.rexnet_lite import RexNetLite
@@ -31,12 +34,26 @@ def _stages(strides: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [strides[start:end] for start, end in pairwise(starts)]
 
 
+def _deeper(strides: tuple[int, ...], multipliers: Multipliers) -> list[int]:
+    """Strides of as many blocks more in each stage."""
+    stages = _stages(strides)
+    depths = Depth("depths").scale({"depths": [len(stage) for stage in stages]}, multipliers)["depths"]
+    return [stride for stage, depth in zip(stages, depths, strict=True) for stride in (stage[0], *[1] * (depth - 1))]
+
+
+def _blocks(args: Args, multipliers: Multipliers) -> Args:
+    """Each stage deeper, with widths on the same line from the first block to the last."""
+    cfg = args["model_cfg"]
+    strides = _deeper(cfg.strides, multipliers)
+    places = np.linspace(0, len(cfg.widths) - 1, len(strides))
+    widths = np.interp(places, range(len(cfg.widths)), cfg.widths).round().astype(int)
+    return args | {"model_cfg": replace(cfg, strides=strides, widths=widths.tolist())}
+
+
 def _strides(args: Args, multipliers: Multipliers) -> Args:
     """Each stage deeper. A plain ReXNet's step from block to block shrinks, so that its widths end where they did."""
     cfg = args["model_cfg"]
-    stages = _stages(cfg.strides)
-    depths = Depth("depths").scale({"depths": [len(stage) for stage in stages]}, multipliers)["depths"]
-    strides = [stride for stage, depth in zip(stages, depths, strict=True) for stride in (stage[0], *[1] * (depth - 1))]
+    strides = _deeper(cfg.strides, multipliers)
     new: Args = {"strides": tuple(strides)}
     if isinstance(cfg, RexNetPlainCfg) and len(strides) != len(cfg.strides):
         new["width_step"] = nearest_multiple(cfg.width_step * len(cfg.strides) / len(strides), 2)
@@ -54,6 +71,10 @@ AXES |= {
         each_by_itself=True,
     ),
     begun_as_shortcuts: BLOCKS,
+    ChannelNet: Axes(
+        depth=(Rewrite(_blocks, _depths),),
+        width=(Width("model_cfg.widths"), Width("model_cfg.stem_width"), Width("model_cfg.head_width")),
+    ),
     NasCell: Axes(depth=(Depth("model_cfg.depth"),), width=(Width("model_cfg.width"),)),
     RexNetLite: Axes(
         depth=(Rewrite(_strides, _depths),),
