@@ -82,7 +82,6 @@ def test_every_setting_of_the_cpu_runs(settings):
         ({"mode": "train", "grad_checkpointing": True}, lambda model, work: model.grad_checkpointing),
         ({"mode": "train", "optimizer": "adamw"}, lambda model, work: isinstance(work.optimizer, torch.optim.AdamW)),
     ],
-    ids=str,
 )
 def test_a_setting_changes_what_runs(settings, holds):
     setting = Setting(**{**QUICK, **settings})

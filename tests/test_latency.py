@@ -120,7 +120,6 @@ def test_scaling_beyond_a_budget_is_an_error():
         ({"latency_ms": 5, "on": Acts(), "factor": 4}, "exclude each other"),
         ({"latency_ms": -5, "on": Acts()}, "latency_ms must be a finite number above 0"),
     ],
-    ids=str,
 )
 def test_wrong_budgets_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -444,5 +444,5 @@ def test_exponents_are_the_predicted_ones(base, strategy):
 @pytest.mark.parametrize("name", ["nas_cell", "channelnet", "rexnet_plain", "rexnet_lite_100"])
 def test_this_projects_other_networks_scale(name, strategy):
     model = trd.scale(name, 4, strategy=strategy)
-    assert model.growth.flops == pytest.approx(4, rel=0.1)
+    assert model.growth.flops == pytest.approx(4, rel=0.15)
     assert trd.measure(model.create(), model.input_size).flops == model.complexity.flops
