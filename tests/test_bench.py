@@ -79,7 +79,7 @@ def test_every_setting_of_the_cpu_runs(settings):
         ({"channels_last": True}, lambda model, work: work.image.is_contiguous(memory_format=torch.channels_last)),
         ({"fold_bn": True}, lambda model, work: not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())),
         ({"mode": "train"}, lambda model, work: model.training and list(work.steps) == STEPS),
-        ({"mode": "train", "grad_checkpointing": True}, lambda model, work: model.grad_checkpointing),
+        ({"mode": "train", "grad_checkpointing": True}, lambda model, work: model.s1.grad_checkpointing),
         ({"mode": "train", "optimizer": "adamw"}, lambda model, work: isinstance(work.optimizer, torch.optim.AdamW)),
     ],
 )

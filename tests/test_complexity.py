@@ -559,6 +559,7 @@ def test_results_print_compare_and_travel():
         "acts": 2484712,
         "input_size": [3, 224, 224],
         "uncounted": {},
+        "operators": 68,
     }
     with pytest.raises(AttributeError):
         c.flops = 0
