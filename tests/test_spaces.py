@@ -3,7 +3,6 @@
 import doctest
 import json
 import math
-import os
 from collections import Counter
 from dataclasses import asdict, replace
 from itertools import groupby, pairwise
@@ -13,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from many import CONFIGS
 
 from timm_regnet_ds import AnyNetCfg, RegNetCfg, measure, resolve_strategy
 from timm_regnet_ds.models.regnet import REGNETS, quantized_linear
@@ -45,9 +45,6 @@ def variants():
 
 
 VARIANTS = dict(variants())
-
-# A thousand of each take a quarter of an hour.
-CONFIGS = int(os.environ.get("TIMM_REGNET_DS_CONFIGS", 10))
 
 
 @pytest.mark.parametrize("label", VARIANTS)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from many import CONFIGS
 
 from timm_regnet_ds import measure
 from timm_regnet_ds.models.channelnet import ChannelNetCfg
@@ -33,7 +34,7 @@ def variants() -> Iterator[ChannelSpace]:
 
 @pytest.mark.parametrize("space", [*variants()], ids=lambda space: space.name)
 def test_complexity_is_what_measure_says(space):
-    sample = space.sample(12, flops=(None, "1gf"))
+    sample = space.sample(CONFIGS, flops=(None, "1gf"))
     for config, flops, params, acts in zip(sample, sample.flops, sample.params, sample.acts, strict=True):
         with torch.device("meta"):
             counted = measure(space.build(config))
