@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .devices import clock_of, switches
+from .setting import AUTOCAST, NUMBERS
 from .worker import Worker
 
 __all__ = ["Ceilings", "ceilings_by", "measure_ceilings", "measured_here"]
@@ -21,8 +22,6 @@ _REPETITIONS = 9
 
 # The next side is tried where its product will take less than these seconds: eight times what this one took.
 _PATIENCE = 0.2
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,7 @@ def ceilings_by(worker: Worker, device: str, dtype: str, threads: int) -> Ceilin
 def measured_here(device: str, dtype: str, threads: int) -> Ceilings:
     """The same, measured in this process."""
     kind = torch.device(device).type
-    number = _DTYPES.get(dtype, torch.float32)
-    if dtype == "amp":
-        number = torch.float16 if kind == "cuda" else torch.bfloat16
+    number = AUTOCAST[kind] if dtype == "amp" else NUMBERS.get(dtype, torch.float32)
     with torch.inference_mode(), switches(device, threads, tf32=dtype == "tf32"):
         return Ceilings(_matrix_rate(device, _SIDES[kind], number), _copy_rate(device, _COPIED[kind]))
 

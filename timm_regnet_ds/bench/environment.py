@@ -33,7 +33,7 @@ def environment(device: str) -> dict[str, Any]:
 
 @functools.cache
 def device_name(device: str) -> str:
-    """The card, or the processor and its number of logical cores."""
+    """The card, or the processor."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return _processor() or platform.machine()

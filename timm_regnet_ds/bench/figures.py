@@ -55,23 +55,22 @@ def pearson(x: Any, y: Any) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def draw_times(axes: Any, groups: Mapping[str, Sequence[Measurement]], measure: str, fit: bool = True) -> None:
-    """Time for an image against flops, params or acts of an image, a colour for each group, with fitted lines.
+def draw_times(axes: Any, groups: Mapping[str, Sequence[Measurement]], measure: str) -> None:
+    """Time for an image against flops, params or acts: for each group a colour, its line of least squares and its r.
 
     Args:
         axes: to draw into.
         groups: measurements by what the legend calls them.
         measure: ``flops``, ``params`` or ``acts``.
-        fit: draw the line of least squares of each group, and say its r.
     """
     unit, label = MEASURES[measure]
     for name, colour in colours(groups).items():
         x = np.array([getattr(m.complexity, measure) / unit for m in groups[name]])
         y = np.array([1e3 / m.images_per_second for m in groups[name]])
         r = pearson(x, y)
-        text = f"{name} (r = {r:.3f})" if fit and np.isfinite(r) else name
+        text = f"{name} (r = {r:.3f})" if np.isfinite(r) else name
         axes.plot(x, y, "o", color=colour, markersize=4, label=text)
-        if fit and np.isfinite(r):
+        if np.isfinite(r):
             ends = np.array([x.min(), x.max()])
             axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=colour, linewidth=1)
     axes.set(xlabel=label, ylabel="time for an image (ms)")

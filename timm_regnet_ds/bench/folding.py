@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-__all__ = ["fold_batch_norms"]
+__all__ = ["first_tensor", "fold_batch_norms"]
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -25,7 +25,7 @@ def fold_batch_norms(model: nn.Module, image: Tensor) -> int:
     Raises:
         ValueError: the folded model gives other outputs, since a convolution's output is used elsewhere too.
     """
-    before = _first(model(image))
+    before = first_tensor(model(image))
     pairs = _pairs(model, image)
     for conv, norm in pairs:
         # ConvNormAct's norm holds its activation; what is left of the norm is that.
@@ -37,7 +37,7 @@ def fold_batch_norms(model: nn.Module, image: Tensor) -> int:
         for name, child in list(parent.named_children()):
             if child in folded:
                 setattr(parent, name, folded[child])
-    after = _first(model(image))
+    after = first_tensor(model(image))
     off = float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
     if not off <= _CLOSE:
         raise ValueError(f"{type(model).__name__} with its BatchNorm folded gives other outputs, off by {off:.1%}")
@@ -78,7 +78,8 @@ def _rest(norm: nn.Module) -> list[nn.Module]:
     return [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
 
 
-def _first(output: Any) -> Tensor:
+def first_tensor(output: Any) -> Tensor:
+    """Of what a model returns."""
     while not isinstance(output, Tensor):
         output = output[0]
     return output

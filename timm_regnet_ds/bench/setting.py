@@ -10,7 +10,7 @@ from timm_regnet_ds._check import lookup, number, whole
 
 from .devices import check_device, default_device
 
-__all__ = ["DTYPES", "MODES", "Setting"]
+__all__ = ["AUTOCAST", "DTYPES", "MODES", "NUMBERS", "Setting"]
 
 MODES = {
     "inference": "the forward pass, without gradients",
@@ -24,6 +24,10 @@ DTYPES = {
     "fp16": "model and images in float16",
     "amp": "autocast, to float16 on CUDA and to bfloat16 on the CPU",
 }
+
+# Of model and images; of autocast, by kind of device.
+NUMBERS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"cuda": torch.float16, "cpu": torch.bfloat16}
 
 # Arguments of torch.compile(mode=…).
 COMPILE_MODES = dict.fromkeys(("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"))

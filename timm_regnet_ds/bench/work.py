@@ -9,13 +9,10 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from .folding import fold_batch_norms
-from .setting import Setting
+from .folding import first_tensor, fold_batch_norms
+from .setting import AUTOCAST, NUMBERS, Setting
 
 __all__ = ["Work", "prepared"]
-
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_AUTOCAST = {"cuda": torch.float16, "cpu": torch.bfloat16}
 
 # So many inputs take turns, unless they are large.
 _INPUTS = 4
@@ -36,7 +33,7 @@ def prepared(model: nn.Module, setting: Setting, size: tuple[int, int, int]) -> 
     model = model.to(setting.device)
     if setting.grad_checkpointing:
         _checkpoint(model)
-    model = model.to(dtype=_DTYPES.get(setting.dtype, torch.float32))
+    model = model.to(dtype=NUMBERS.get(setting.dtype, torch.float32))
     if setting.channels_last:
         model = model.to(memory_format=torch.channels_last)
     if setting.compile is not None:
@@ -81,7 +78,7 @@ class Work:
         amp = self.setting.dtype == "amp" and self.setting.kind == "cuda"
         self.scaler = torch.amp.GradScaler(self.setting.kind, enabled=amp)
         with torch.no_grad(), self._autocast():
-            classes = _logits(self.model(self.image)).shape[-1]
+            classes = first_tensor(self.model(self.image)).shape[-1]
         generator = torch.Generator(self.setting.device).manual_seed(self.setting.seed + 1)
         self.labels = torch.randint(classes, (batch,), generator=generator, device=self.setting.device)
         self.loss_fn = nn.CrossEntropyLoss()
@@ -103,7 +100,7 @@ class Work:
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.setting.dtype != "amp":
             return nullcontext()
-        return torch.autocast(self.setting.kind, _AUTOCAST[self.setting.kind])
+        return torch.autocast(self.setting.kind, AUTOCAST[self.setting.kind])
 
     def _inference(self) -> None:
         with torch.inference_mode(), self._autocast():
@@ -111,7 +108,7 @@ class Work:
 
     def _forward(self) -> None:
         with self._autocast():
-            self.loss = self.loss_fn(_logits(self.model(self.image)), self.labels)
+            self.loss = self.loss_fn(first_tensor(self.model(self.image)), self.labels)
 
     def _backward(self) -> None:
         self.scaler.scale(self.loss).backward()
@@ -143,7 +140,7 @@ class Work:
 
 
 def _images(setting: Setting, size: Sequence[int], batch: int) -> list[Tensor]:
-    dtype = _DTYPES.get(setting.dtype, torch.float32)
+    dtype = NUMBERS.get(setting.dtype, torch.float32)
     bytes_each = batch * size[0] * size[1] * size[2] * dtype.itemsize
     generator = torch.Generator(setting.device).manual_seed(setting.seed)
     format_ = torch.channels_last if setting.channels_last else torch.contiguous_format
@@ -151,10 +148,3 @@ def _images(setting: Setting, size: Sequence[int], batch: int) -> list[Tensor]:
         torch.randn(batch, *size, generator=generator, device=setting.device).to(dtype, memory_format=format_)
         for _ in range(max(1, min(_INPUTS, _INPUT_BYTES // bytes_each)))
     ]
-
-
-def _logits(output: Any) -> Tensor:
-    """The first tensor of what a model returns."""
-    while not isinstance(output, Tensor):
-        output = output[0]
-    return output
