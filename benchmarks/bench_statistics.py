@@ -11,7 +11,7 @@ import random
 import numpy as np
 import pytest
 
-from timm_regnet_ds.spaces.statistics import best_range
+from timm_regnet_ds.populations.statistics import best_range
 
 MODELS, REPEATS = 500, 10_000
 SECONDS = 0.2  # most that the bootstrap may take

@@ -2,7 +2,7 @@
 
 from timm_regnet_ds.bench.ceilings import Ceilings
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.running import Job, Result
+from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.bench.timing import Timing
 from timm_regnet_ds.complexity import Counts

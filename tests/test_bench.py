@@ -16,9 +16,9 @@ import timm_regnet_ds as trd
 from timm_regnet_ds.bench import Measurement, Setting, bench
 from timm_regnet_ds.bench.batches import largest_batch
 from timm_regnet_ds.bench.folding import fold_batch_norms
-from timm_regnet_ds.bench.repeating import repeat
+from timm_regnet_ds.bench.sampling import repeat
 from timm_regnet_ds.bench.timing import median_interval
-from timm_regnet_ds.bench.work import Work, prepared
+from timm_regnet_ds.bench.workload import Work, prepared
 
 STEPS = ["forward", "backward", "optimizer"]
 

@@ -16,7 +16,7 @@ from bench_models import QUICK, TINY, result
 
 from timm_regnet_ds.bench.comparing import compare
 from timm_regnet_ds.bench.reporting import report
-from timm_regnet_ds.bench.running import Job, read_results, results_file, run_jobs
+from timm_regnet_ds.bench.runner import Job, read_results, results_file, run_jobs
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.bench.worker import Worker
 from timm_regnet_ds.cli import main
@@ -90,7 +90,7 @@ KILLED = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from test_bench_rows import jobs
-from timm_regnet_ds.bench.running import run_jobs
+from timm_regnet_ds.bench.runner import run_jobs
 for _ in run_jobs(jobs(range(8, 72, 8)), sys.argv[1], resume=True):
     print("row", flush=True)
 """

@@ -8,7 +8,7 @@ import timm
 from timm.models import build_model_with_cfg, convnext, resnet
 from torch import nn
 
-from timm_regnet_ds.scaling.capture import capture, intercepted
+from timm_regnet_ds.scaling.building.capture import capture, intercepted
 
 
 def holders():

@@ -3,7 +3,7 @@
 import torch
 from PIL import Image
 
-from timm_regnet_ds.demo import draw_strategies, measure_strategies, save_and_reload, train_on_digits
+from timm_regnet_ds.cli.demo import draw_strategies, measure_strategies, save_and_reload, train_on_digits
 
 CPU = torch.device("cpu")
 

@@ -16,7 +16,7 @@ from hub_server import Hub
 from timm.models._hub import generate_readme
 
 from timm_regnet_ds import measure
-from timm_regnet_ds.hub import model_card, push_to_hub
+from timm_regnet_ds.training.hub import model_card, push_to_hub
 
 # An older timm does not keep the number of input channels.
 KEEPS_INPUT = hasattr(timm.models, "get_model_input_config")
@@ -50,7 +50,7 @@ def told(model):
 """
 
 PUSH = """
-    from timm_regnet_ds.hub import model_card, push_to_hub
+    from timm_regnet_ds.training.hub import model_card, push_to_hub
 
     answers = {}
     for seed, (repo, (name, args)) in enumerate(MODELS.items()):
@@ -212,7 +212,7 @@ def test_a_connection_that_keeps_breaking_off(faults, pushed):
 
 def test_a_wrong_token_pushes_nothing(hub, tmp_path):
     code = """
-        from timm_regnet_ds.hub import push_to_hub
+        from timm_regnet_ds.training.hub import push_to_hub
         name, args = MODELS["six"]
         push_to_hub(timm.create_model(name, **args), "user/refused")
     """
@@ -232,7 +232,7 @@ def small():
 
 @pytest.fixture
 def no_network(monkeypatch):
-    monkeypatch.setattr("timm_regnet_ds.hub.push_to_hf_hub", lambda *args, **kwargs: pytest.fail("pushed"))
+    monkeypatch.setattr("timm_regnet_ds.training.hub.push_to_hf_hub", lambda *args, **kwargs: pytest.fail("pushed"))
 
 
 @pytest.mark.parametrize("value", [False, "both", None, 1])

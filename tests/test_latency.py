@@ -7,8 +7,8 @@ import pytest
 from bench_models import result
 
 import timm_regnet_ds as trd
-from timm_regnet_ds.bench.latency import LatencyModel
 from timm_regnet_ds.cli import main
+from timm_regnet_ds.latency.model import LatencyModel
 
 # Milliseconds per multiply-add, act, param, operator and call.
 TRUE = (2e-9, 1e-7, 3e-8, 0.01, 0.5)

@@ -5,8 +5,8 @@ import timm
 
 from timm_regnet_ds import measure
 from timm_regnet_ds.models.regnet import REGNETS
-from timm_regnet_ds.printed import PRINTED, UNREACHED, Printed
-from timm_regnet_ds.scaling.scaled import PAPER
+from timm_regnet_ds.papers.complexity import PRINTED, UNREACHED, Printed
+from timm_regnet_ds.scaling.named.models import PAPER
 
 # Tables 6 to 8 of the scaling paper do not print these resolutions; with them the figures come out.
 RESOLUTIONS = {

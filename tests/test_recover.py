@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from timm_regnet_ds import measure
 from timm_regnet_ds.models.regnet import REGNETS
-from timm_regnet_ds.printed import PRINTED, Printed
-from timm_regnet_ds.scaling.scaled import PAPER
+from timm_regnet_ds.papers.complexity import PRINTED, Printed
+from timm_regnet_ds.scaling.named.models import PAPER
 from timm_regnet_ds.spaces.recover import UNPRINTED, recover, table
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.models import RegNetCfg
-from timm_regnet_ds.rows import RowsFile
-from timm_regnet_ds.spaces.report import read_populations, report
-from timm_regnet_ds.spaces.report.normalization import normalize
-from timm_regnet_ds.spaces.report.pictures import PICTURES
-from timm_regnet_ds.spaces.statistics import ks_test
+from timm_regnet_ds.populations.report import read_populations, report
+from timm_regnet_ds.populations.report.plots import PICTURES
+from timm_regnet_ds.populations.report.weighting import normalize
+from timm_regnet_ds.populations.statistics import ks_test
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 

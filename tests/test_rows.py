@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from timm_regnet_ds.rows import RowsFile
+from timm_regnet_ds.files.rows import RowsFile
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_processes_append_side_by_side(rows):
 WRITER = """
 import sys
 from pathlib import Path
-from timm_regnet_ds.rows import RowsFile
+from timm_regnet_ds.files.rows import RowsFile
 rows = RowsFile(Path(sys.argv[1]), "number", 3)
 start = len(rows.read_if_there())
 for i in range(start, 100_000):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 import timm
@@ -15,9 +16,9 @@ from torch import nn
 
 import timm_regnet_ds as trd
 from timm_regnet_ds.scaling import STRATEGIES, Axes
-from timm_regnet_ds.scaling.axes import AXES
-from timm_regnet_ds.scaling.rules import Depth, Width
-from timm_regnet_ds.scaling.scaled import PAPER
+from timm_regnet_ds.scaling.families.axes import AXES
+from timm_regnet_ds.scaling.families.rules import Depth, Width
+from timm_regnet_ds.scaling.named.models import PAPER
 
 # Architectures of many kinds that are quick to build.
 BASES = [
@@ -338,7 +339,7 @@ def test_saved_models_rebuild_without_a_search(tmp_path, monkeypatch):
     assert config["model_args"]["resolved"] == pytest.approx(
         trd.scale("convnext_atto", to="300mf", strategy="dwr").factor
     )
-    monkeypatch.setattr("timm_regnet_ds.scaling.scaler.find_factor", None)
+    monkeypatch.setattr(import_module("timm_regnet_ds.scaling.scale"), "find_factor", None)
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert again.num_classes == 5
@@ -417,7 +418,7 @@ def test_a_tag_and_a_strategy_of_ones_own_are_saved():
 def test_modules_imported_meanwhile_are_restored():
     import types
 
-    from timm_regnet_ds.scaling.capture import intercepted
+    from timm_regnet_ds.scaling.building.capture import intercepted
 
     late = types.ModuleType("late_module")
     sys.modules["late_module"] = late
@@ -433,7 +434,7 @@ def test_modules_imported_meanwhile_are_restored():
 @pytest.mark.parametrize("strategy", ["w", "dwr", "dWr"])
 @pytest.mark.parametrize("base", ["resnet50", "regnety_040", "convnext_tiny", "efficientnet_b0"])
 def test_exponents_are_the_predicted_ones(base, strategy):
-    from timm_regnet_ds.scaling.exponents import exponents, predicted
+    from timm_regnet_ds.scaling.reports.exponents import exponents, predicted
 
     found, wanted = exponents(base, strategy), predicted(STRATEGIES[strategy])
     assert found.params == pytest.approx(wanted.params, abs=0.06)

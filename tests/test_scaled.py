@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from timm_regnet_ds import STRATEGIES, AnyNet, AnyNetCfg, measure, resolve_strategy
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0
 from timm_regnet_ds.models.regnet import REGNETS
-from timm_regnet_ds.scaling.anynet import scale_anynet
-from timm_regnet_ds.scaling.efficientnet import scale_efficientnet
-from timm_regnet_ds.scaling.scaled import BASES, FACTORS, PAPER, TARGETS, build_scaled, scaled_cfg
-from timm_regnet_ds.scaling.target import nearest_factor, parse_target
+from timm_regnet_ds.scaling.fitting.target import nearest_factor, parse_target
+from timm_regnet_ds.scaling.named.anynet import scale_anynet
+from timm_regnet_ds.scaling.named.efficientnet import scale_efficientnet
+from timm_regnet_ds.scaling.named.models import BASES, FACTORS, PAPER, TARGETS, build_scaled, scaled_cfg
 
 # Stage form of the scaled RegNetZ: depths, widths, group width.
 STAGES = {

@@ -16,7 +16,7 @@ from many import CONFIGS
 
 from timm_regnet_ds import AnyNetCfg, RegNetCfg, measure, resolve_strategy
 from timm_regnet_ds.models.regnet import REGNETS, quantized_linear
-from timm_regnet_ds.scaling.anynet import scale_anynet
+from timm_regnet_ds.scaling.named.anynet import scale_anynet
 from timm_regnet_ds.spaces import SPACES, AnyNets, AnyNetSpace, Frame, Sized, Values, anynet, get_space, steps, values
 from timm_regnet_ds.spaces.anynet import FramedSpace
 from timm_regnet_ds.spaces.arrays import scaled

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from timm_regnet_ds.cli import main
+from timm_regnet_ds.populations.rows import population_file
 from timm_regnet_ds.spaces import SPACES, get_space
-from timm_regnet_ds.spaces.rows import population_file
 
 
 def test_spaces_are_listed_with_their_counts(capsys):

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp, kstwobign
 
 import timm_regnet_ds
 from timm_regnet_ds.models.regnet import quantized_linear
-from timm_regnet_ds.spaces.statistics import (
+from timm_regnet_ds.populations.statistics import (
     Grid,
     best_range,
     common_range,
@@ -474,11 +474,10 @@ def test_bad_input_is_named(call, message):
 def test_statistics_need_no_torch():
     code = """
 import sys, types
-for name, folder in (("timm_regnet_ds", ""), ("timm_regnet_ds.spaces", "/spaces")):
-    package = types.ModuleType(name)
-    package.__path__ = [sys.argv[1] + folder]
-    sys.modules[name] = package
-from timm_regnet_ds.spaces.statistics import edf
+package = types.ModuleType("timm_regnet_ds")
+package.__path__ = [sys.argv[1]]
+sys.modules["timm_regnet_ds"] = package
+from timm_regnet_ds.populations.statistics import edf
 print(edf([1, 2]).mean, {"torch", "timm", "matplotlib"} & set(sys.modules))
 """
     root = str(Path(timm_regnet_ds.__file__).parent)

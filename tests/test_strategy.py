@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import timm_regnet_ds
 from timm_regnet_ds import STRATEGIES, resolve_strategy
 from timm_regnet_ds.scaling import Multipliers
-from timm_regnet_ds.scaling.rounding import round_depth, round_group_width, round_resolution, round_width
-from timm_regnet_ds.scaling.target import Target, nearest_factor, parse_target
+from timm_regnet_ds.scaling.arithmetic.rounding import round_depth, round_group_width, round_resolution, round_width
+from timm_regnet_ds.scaling.fitting.target import Target, nearest_factor, parse_target
 
 factors = st.floats(0.05, 100)
 
@@ -129,7 +129,7 @@ import importlib.util, sys, types
 sys.modules.update({name: None for name in ("torch", "timm", "numpy")})
 root = sys.argv[1]
 sys.modules["timm_regnet_ds"] = types.ModuleType("timm_regnet_ds")
-for name, file in (("timm_regnet_ds._check", "_check.py"), ("strategy", "scaling/strategy.py")):
+for name, file in (("timm_regnet_ds._check", "_check.py"), ("strategy", "scaling/arithmetic/strategy.py")):
     spec = importlib.util.spec_from_file_location(name, f"{root}/{file}")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -6,11 +6,11 @@ import pytest
 from bench_models import result
 
 import timm_regnet_ds as trd
-from timm_regnet_ds.bench.running import read_results
+from timm_regnet_ds.bench.runner import read_results
 from timm_regnet_ds.bench.studies import STUDIES, run_study
-from timm_regnet_ds.bench.studies.printed_times import INFERENCE_V100, REXNET, REXNET_LITE, TRAINING_V100
 from timm_regnet_ds.bench.studies.runtime_proxy import BASES, FACTORS, STRATEGIES
 from timm_regnet_ds.cli import main
+from timm_regnet_ds.papers.times import INFERENCE_V100, REXNET, REXNET_LITE, TRAINING_V100
 
 BASE = {"efficientnet_b0": (0.39, 5.3, 6.7), "regnety_500mf": (0.5, 5.6, 4.2), "regnetz_500mf": (0.5, 7.1, 5.9)}
 

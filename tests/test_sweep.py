@@ -20,12 +20,12 @@ from torch import nn
 import timm_regnet_ds as trd
 from timm_regnet_ds import spaces
 from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
+from timm_regnet_ds.populations.sweep import Outcome, Plan, load_plan, measure_sharing, sweep
+from timm_regnet_ds.populations.sweep.data import Resident, open_data
+from timm_regnet_ds.populations.sweep.jobs import Chunk
+from timm_regnet_ds.populations.sweep.tasks import done, properties, tasks_of
+from timm_regnet_ds.populations.sweep.train import trainer
 from timm_regnet_ds.spaces.nas import NasSpace
-from timm_regnet_ds.spaces.sweep import Outcome, Plan, load_plan, measure_sharing, sweep
-from timm_regnet_ds.spaces.sweep.data import Resident, open_data
-from timm_regnet_ds.spaces.sweep.jobs import Chunk
-from timm_regnet_ds.spaces.sweep.tasks import done, properties, tasks_of
-from timm_regnet_ds.spaces.sweep.train import trainer
 
 CPU = torch.device("cpu")
 
@@ -394,7 +394,7 @@ def test_sharing_a_device_is_measured_against_one_by_one(plan):
 def test_sharing_a_device_by_turns_gains_nothing(plan, monkeypatch):
     """Two models of 1000 and 100 images a second, each of which has half of the time when they are together."""
     rates = {1: [1000.0, 100.0], 2: [500.0, 50.0]}
-    monkeypatch.setattr("timm_regnet_ds.spaces.sweep.sharing._rates", lambda plan, *_: rates[plan.together])
+    monkeypatch.setattr("timm_regnet_ds.populations.sweep.sharing._rates", lambda plan, *_: rates[plan.together])
     found = measure_sharing(replace(plan, together=2))
     assert found.together == found.one_by_one == 550
     assert "(1.00 times as many)" in str(found)

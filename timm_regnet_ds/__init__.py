@@ -6,9 +6,10 @@ Importing this registers the models with timm; where the package is installed, `
 # First of all, and whole: two threads that import parts of timm in different orders wait for each other for ever.
 import timm  # noqa: F401
 
+from timm_regnet_ds.training.hub import model_card, push_to_hub
+
 from . import models, scaling
 from .complexity import Complexity, measure
-from .hub import model_card, push_to_hub
 from .models import AnyNet, AnyNetCfg, RegNetCfg, list_models
 from .scaling import STRATEGIES, ScaledModel, Strategy, resolve_strategy, scalable, scale
 

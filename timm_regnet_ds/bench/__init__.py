@@ -5,12 +5,13 @@
 (3, 224, 224)
 """
 
+from timm_regnet_ds.latency.model import LatencyModel
+
 from .comparing import Comparison, Ratio, compare
 from .harness import bench
-from .latency import LatencyModel
 from .measurement import Measurement
 from .reporting import report
-from .running import Job, Result, read_results, run_jobs
+from .runner import Job, Result, read_results, run_jobs
 from .setting import Setting
 from .studies import STUDIES, run_study
 from .timing import Timing

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .measurement import Measurement
-from .running import Result
+from .runner import Result
 
 __all__ = ["Comparison", "Ratio", "compare"]
 

@@ -16,9 +16,9 @@ from .ceilings import Ceilings, measure_ceilings
 from .devices import clock_of, release, switches
 from .environment import environment
 from .measurement import Measurement, label_of
-from .repeating import Repetitions, repeat
+from .sampling import Repetitions, repeat
 from .setting import Setting
-from .work import Work, prepared
+from .workload import Work, prepared
 
 __all__ = ["bench", "bench_named"]
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.files import save_figure, write_text
-from timm_regnet_ds.markdown import markdown
+from timm_regnet_ds.files.markdown import markdown
+from timm_regnet_ds.files.whole import save_figure, write_text
 
-from .figures import MEASURES, draw_roofline, draw_times, new_figure
 from .measurement import Measurement
-from .running import Result
+from .plots import MEASURES, draw_roofline, draw_times, new_figure
+from .runner import Result
 
 __all__ = ["report", "table", "write_csv"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from timm_regnet_ds.complexity import Complexity, measure
 from timm_regnet_ds.models import list_models
-from timm_regnet_ds.printed import PRINTED
+from timm_regnet_ds.papers.complexity import PRINTED
 
 __all__ = ["add_commands"]
 
@@ -59,7 +59,7 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from timm_regnet_ds.demo import demo
+    from .demo import demo
 
     demo(options.output)
 

@@ -59,7 +59,7 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _sample(options: argparse.Namespace) -> None:
-    from timm_regnet_ds.scaling.target import MEASURES
+    from timm_regnet_ds.scaling.fitting.target import MEASURES
     from timm_regnet_ds.spaces import get_space
 
     space = get_space(options.space)
@@ -118,14 +118,14 @@ def _recover(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from timm_regnet_ds.spaces.report import report
+    from timm_regnet_ds.populations.report import report
 
     for path in report(options.rows, options.output, options.epsilon):
         print(f"wrote {path}")
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from timm_regnet_ds.spaces.sweep import load_plan, measure_sharing, sweep
+    from timm_regnet_ds.populations.sweep import load_plan, measure_sharing, sweep
 
     plan = load_plan(options.plan)
     if options.sharing is not None:

@@ -24,4 +24,4 @@ def list_models(filter: str = "*") -> list[str]:
 
 def _is_ours(module: str) -> bool:
     """Scaled models to which somebody has given names are theirs."""
-    return module.startswith("timm_regnet_ds.") and not module.endswith(".registered")
+    return module.startswith("timm_regnet_ds.") and not module.endswith(".user_models")

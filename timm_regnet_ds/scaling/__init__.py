@@ -1,10 +1,11 @@
 """Making models larger or smaller. Importing this registers the scaled models that have names, and `scaled`."""
 
-from . import entrypoint, scaled, table
-from .axes import Axes, scalable
+from . import entrypoint, families
+from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
+from .families.axes import Axes, scalable
+from .named import models as named_models
+from .scale import scale
 from .scaled_model import ScaledModel
-from .scaler import scale
-from .strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
 
 __all__ = [
     "STRATEGIES",
@@ -14,9 +15,9 @@ __all__ = [
     "ScaledModel",
     "Strategy",
     "entrypoint",
+    "families",
+    "named_models",
     "resolve_strategy",
     "scalable",
     "scale",
-    "scaled",
-    "table",
 ]

@@ -6,7 +6,7 @@ from torch import nn
 
 from timm_regnet_ds.models._build import data_cfg, register
 
-from .scaler import scale
+from .scale import scale
 
 __all__: list[str] = []
 

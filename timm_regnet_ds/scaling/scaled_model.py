@@ -10,12 +10,12 @@ from torch import nn
 from timm_regnet_ds.complexity import Complexity, measure_made
 from timm_regnet_ds.models._build import NOT_MODEL_ARGS, register
 
-from . import registered
-from .base import Base
-from .capture import unintercepted
-from .making import Changes, make
-from .stock import stock_args
-from .strategy import STRATEGIES, Growth, Multipliers, Strategy
+from . import user_models
+from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy
+from .building.base import Base
+from .building.build import Changes, make
+from .building.capture import unintercepted
+from .building.timm_args import stock_args
 
 __all__ = ["ScaledModel", "measured"]
 
@@ -116,7 +116,7 @@ class ScaledModel:
         """
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"a registered name consists of letters, digits and underscores, not {name!r}")
-        if is_model(name) or name in vars(registered):
+        if is_model(name) or name in vars(user_models):
             raise ValueError(f"timm already has a model {name!r}")
         if self._base.cfg is None:
             raise ValueError(f"{self.base} is no model of timm: register it with timm before it is scaled")
@@ -126,7 +126,7 @@ class ScaledModel:
         def build(_: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             return self.create(pretrained, **kwargs)
 
-        register(registered.__name__, build, {name: cfg}, {name: doc})
+        register(user_models.__name__, build, {name: cfg}, {name: doc})
 
     def as_timm(self) -> tuple[str, dict[str, Any]]:
         """Architecture and ``model_args`` with which timm alone builds this model: for those who have timm alone.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from timm_regnet_ds.models._blocks import BLOCKS, BlockSpec
 from timm_regnet_ds.models.anynet import STEMS, AnyNetCfg
-from timm_regnet_ds.scaling.strategy import Multipliers
+from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
 from .space import Complexities, Configs
 
@@ -220,7 +220,7 @@ def _fractions(ratios: Array) -> tuple[Array, Array]:
 
 
 def scaled(nets: AnyNets, multipliers: Multipliers) -> AnyNets:
-    """`timm_regnet_ds.scaling.anynet.scale_anynet` of arrays."""
+    """`timm_regnet_ds.scaling.named.anynet.scale_anynet` of arrays."""
     depths = np.maximum(1, np.rint(nets.depths * multipliers.depth)).astype(np.int64)
     if multipliers.width == multipliers.group_width == 1:
         return replace(nets, depths=depths)

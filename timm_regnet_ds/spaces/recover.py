@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from timm_regnet_ds.complexity import Counts
 from timm_regnet_ds.models.regnet import RegNetCfg
-from timm_regnet_ds.printed import Printed
-from timm_regnet_ds.scaling.rounding import round_resolution
-from timm_regnet_ds.scaling.strategy import STRATEGIES
+from timm_regnet_ds.papers.complexity import Printed
+from timm_regnet_ds.scaling.arithmetic.rounding import round_resolution
+from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES
 
 from .arrays import AnyNets, Frame, fit_group_widths, scaled
 from .regnet import REGNETS, RegNetSpace

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from timm_regnet_ds._check import number, whole
-from timm_regnet_ds.scaling.target import MEASURES, MOST, parse_target
+from timm_regnet_ds.scaling.fitting.target import MEASURES, MOST, parse_target
 
 __all__ = ["Complexities", "Configs", "Limits", "Membership", "Sample", "Space"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from timm.models import is_model
 
-from timm_regnet_ds.bench.figures import GREY, MEASURES
+from timm_regnet_ds.bench.plots import GREY, MEASURES
 from timm_regnet_ds.complexity import measure
 
 __all__ = ["draw_paper_points"]

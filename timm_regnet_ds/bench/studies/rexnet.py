@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.bench.figures import GREY, logarithmic, new_figure
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.running import Job, Result
+from timm_regnet_ds.bench.plots import GREY, logarithmic, new_figure
+from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.files import save_figure
-from timm_regnet_ds.markdown import markdown
+from timm_regnet_ds.files.markdown import markdown
+from timm_regnet_ds.files.whole import save_figure
+from timm_regnet_ds.papers.times import REXNET, REXNET_LITE, RexnetTimes
 
-from .printed_times import REXNET, REXNET_LITE, RexnetTimes
 from .study import Findings, Study, measured
 
 __all__ = ["REXNET_STUDY"]

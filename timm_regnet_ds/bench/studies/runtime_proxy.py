@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.bench.figures import MEASURES, draw_times, new_figure, pearson
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.running import Job, Result
+from timm_regnet_ds.bench.plots import MEASURES, draw_times, new_figure, pearson
+from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.files import save_figure
-from timm_regnet_ds.markdown import markdown
+from timm_regnet_ds.files.markdown import markdown
+from timm_regnet_ds.files.whole import save_figure
+from timm_regnet_ds.papers.times import TRAINING_V100
 
 from .paper_points import draw_paper_points
-from .printed_times import TRAINING_V100
 from .study import Findings, Study, measured
 
 __all__ = ["RUNTIME_PROXY"]

@@ -11,14 +11,14 @@ from typing import Any
 
 from timm.models import create_model
 
-from timm_regnet_ds.bench.latency import LatencyModel
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.reporting import grouped
-from timm_regnet_ds.bench.running import Job, Result, read_results, run_jobs
+from timm_regnet_ds.bench.runner import Job, Result, read_results, run_jobs
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.complexity import Counts, measure_made
-from timm_regnet_ds.files import write_text
-from timm_regnet_ds.scaling.target import parse_target
+from timm_regnet_ds.files.whole import write_text
+from timm_regnet_ds.latency.model import LatencyModel
+from timm_regnet_ds.scaling.fitting.target import parse_target
 
 __all__ = ["Findings", "Study", "measured", "run_study"]
 

@@ -1,0 +1,235 @@
+"""Commands about time: ``bench``, ``report``, ``compare``, ``study``, ``latency``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from timm_regnet_ds._check import whole
+from timm_regnet_ds.bench.setting import COMPILE_MODES, DTYPES, MODES, Setting
+
+__all__ = ["add_commands"]
+
+HEADER = f"{'model':30} {'size':>7} {'batch':>5} {'ms':>9} {'±':>5} {'img/s':>8} {'GFLOP/s':>8}"
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to a parser's commands."""
+    bench = commands.add_parser("bench", help="time, throughput and memory of models")
+    bench.add_argument("models", nargs="*", metavar="MODEL")
+    bench.add_argument("--filter", metavar="PATTERN", help="all timm models that match, such as 'regnet*'")
+    bench.add_argument("--file", type=Path, metavar="LIST", help="a file with a model a line; '#' begins a comment")
+    bench.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
+    bench.add_argument("--output", type=Path, metavar="ROWS", help="append a row a model to this file (JSONL)")
+    bench.add_argument("--resume", action="store_true", help="leave out what the output has a row of")
+    bench.add_argument("--processes", type=int, metavar="N", help="pooled; default: 3 on the CPU, 1 on a GPU")
+    bench.add_argument("--json", action="store_true", help="print one JSON object a model")
+    _add_settings(bench)
+    bench.set_defaults(run=_bench)
+
+    report = commands.add_parser("report", help="rows as Markdown, CSV and pictures")
+    report.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
+    report.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="default: report")
+    report.set_defaults(run=_report)
+
+    compare = commands.add_parser("compare", help="the times of two files of rows as ratios with intervals")
+    compare.add_argument("a", type=Path, metavar="A")
+    compare.add_argument("b", type=Path, metavar="B")
+    compare.add_argument("--json", action="store_true", help="print one JSON object a model")
+    compare.set_defaults(run=_compare)
+
+    study = commands.add_parser("study", help="measure, fit and draw what the papers say of time")
+    study.add_argument("name", metavar="NAME", help="runtime-proxy, scaling, baselines or rexnet")
+    study.add_argument("--output", type=Path, metavar="DIR", help="default: the study's name")
+    study.add_argument("--rows", nargs="+", type=Path, default=[], metavar="ROWS", help="measured elsewhere; draw only")
+    study.add_argument("--up-to", metavar="TARGET", help="leave out larger models (default on the CPU: 2.5gf)")
+    study.add_argument("--only", default="*", metavar="PATTERN", help="leave out models that do not match")
+    _add_settings(study)
+    study.set_defaults(run=_study)
+
+    latency = commands.add_parser("latency", help="predict the time of models from rows of one card")
+    actions = latency.add_subparsers(required=True, metavar="ACTION")
+    fit = actions.add_parser("fit", help="fit to rows, and print the error on models that the fit has not seen")
+    fit.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
+    fit.add_argument("--output", type=Path, default=Path("latency.json"), metavar="JSON", help="default: latency.json")
+    fit.set_defaults(run=_fit)
+    predict = actions.add_parser("predict", help="milliseconds of models, as a fit predicts them")
+    predict.add_argument("fit", type=Path, metavar="JSON")
+    predict.add_argument("models", nargs="+", metavar="MODEL")
+    predict.add_argument("--batch-size", type=int, metavar="N", help="default: the fit's")
+    predict.add_argument("--input-size", type=int, metavar="N", help="side of the images; default: the model's own")
+    predict.set_defaults(run=_predict)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Options that are fields of `Setting`; those that are not given are absent."""
+    group = parser.add_argument_group("how to measure", argument_default=argparse.SUPPRESS)
+    group.add_argument("--mode", choices=MODES, help="default: inference")
+    group.add_argument(
+        "--batch-size", type=_batch_size, metavar="N", help="or 'max'; default: 64 on a GPU, 1 on the CPU"
+    )
+    group.add_argument("--input-size", type=_size, metavar="N", help="a side, or channels,height,width")
+    group.add_argument("--dtype", choices=DTYPES, help="default: fp32")
+    group.add_argument("--channels-last", action="store_true")
+    group.add_argument(
+        "--compile", nargs="?", const="default", metavar="MODE", help=f"torch.compile: {', '.join(COMPILE_MODES)}"
+    )
+    group.add_argument("--cuda-graphs", action="store_true", help="record once, replay")
+    group.add_argument("--fold-bn", action="store_true", help="fold BatchNorm into convolutions")
+    group.add_argument("--grad-checkpointing", action="store_true")
+    group.add_argument("--optimizer", metavar="NAME", help="timm's name; default: sgd")
+    group.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0; several, as in cuda:0,cuda:1, are used in turn")
+    group.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: torch's own")
+    group.add_argument("--precision", type=_share, metavar="P", help="of the median's 95%% interval; default: 1%%")
+    group.add_argument("--seconds", type=float, metavar="S", help="at most, for a model; default: 30")
+    group.add_argument("--seed", type=int, metavar="N", help="default: 0")
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "max" else int(text)
+
+
+def _size(text: str) -> int | tuple[int, ...]:
+    sides = tuple(int(side) for side in text.split(","))
+    if len(sides) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a side nor channels,height,width")
+    return sides[0] if len(sides) == 1 else sides
+
+
+def _share(text: str) -> float:
+    return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+
+
+def _settings(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The given fields of `Setting`, once for each device."""
+    given = {name: value for name, value in vars(options).items() if name in Setting.__dataclass_fields__}
+    if "device" not in given:
+        return [given]
+    return [{**given, "device": device} for device in given["device"].split(",")]
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from timm.models import list_models
+    from timm.utils import ParseKwargs
+
+    from timm_regnet_ds.bench.runner import Job, run_jobs
+    from timm_regnet_ds.complexity import check_name
+
+    names = list(options.models)
+    if options.filter is not None:
+        matching = list_models(options.filter)
+        if not matching:
+            raise ValueError(f"no timm model matches {options.filter!r}")
+        names += matching
+    if options.file is not None:
+        lines = (line.partition("#")[0].strip() for line in options.file.read_text(encoding="utf-8").splitlines())
+        names += filter(None, lines)
+    if not names:
+        raise ValueError("bench needs models: names, --filter or --file")
+    if options.processes is not None:
+        whole("--processes", options.processes)
+    if options.resume and options.output is None:
+        raise ValueError("--resume goes with --output: the file that has what is there")
+    for name in names:
+        check_name(name)
+    kwargs = argparse.Namespace()
+    ParseKwargs([], "kwargs")(None, kwargs, options.model_kwargs)
+    settings = [Setting(**given) for given in _settings(options)]
+    jobs = [Job(name, setting, kwargs.kwargs) for name in dict.fromkeys(names) for setting in settings]
+    failures = 0
+    if len(jobs) > 1 and not options.json:
+        print(HEADER)
+    for result in run_jobs(jobs, options.output, options.resume, progress=True, processes=options.processes):
+        failures += result.failure is not None
+        if options.json:
+            print(json.dumps(result.to_row()), flush=True)
+        elif result.measurement is None:
+            print(f"{_short(result.job.label)} failed: {result.failure}", flush=True)
+        else:
+            print(_line(result.measurement) if len(jobs) > 1 else result.measurement, flush=True)
+    return 1 if failures else 0
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 30 else f"{label[:29]}…"
+
+
+def _line(m: Any) -> str:
+    size = "×".join(map(str, m.setting.input_size[1:]))
+    width = f"{m.timing.half_width:.1%}"
+    return (
+        f"{_short(m.label):30} {size:>7} {m.setting.batch_size:>5} {m.timing.median:9.4g} {width:>5} "
+        f"{m.images_per_second:8.4g} {m.flops_per_second / 1e9:8.4g}"
+    )
+
+
+def _report(options: argparse.Namespace) -> None:
+    from timm_regnet_ds.bench.reporting import report
+    from timm_regnet_ds.bench.runner import read_results
+
+    _print_paths(report(read_results(options.rows), options.output))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from timm_regnet_ds.bench.comparing import compare
+    from timm_regnet_ds.bench.runner import read_results
+
+    comparison = compare(read_results([options.a]), read_results([options.b]))
+    if options.json:
+        for ratio in comparison.ratios:
+            print(json.dumps(ratio.to_dict()))
+    else:
+        print(comparison)
+
+
+def _study(options: argparse.Namespace) -> None:
+    from timm_regnet_ds._check import lookup
+    from timm_regnet_ds.bench.studies import STUDIES, run_study
+
+    study = lookup("study", options.name, STUDIES)
+    settings = _settings(options)
+    if len(settings) > 1:
+        raise ValueError("a study is of one device")
+    if options.rows and (settings[0] or options.up_to or options.only != "*"):
+        raise ValueError("--rows draws what is measured already: no setting, --up-to or --only goes with it")
+    output = options.output or Path(study.name)
+    _print_paths(
+        run_study(
+            study,
+            output,
+            rows=options.rows,
+            up_to=options.up_to,
+            only=options.only,
+            settings=settings[0],
+            progress=True,
+        )
+    )
+
+
+def _fit(options: argparse.Namespace) -> None:
+    from timm_regnet_ds.bench.runner import read_results
+    from timm_regnet_ds.latency.model import LatencyModel
+
+    model = LatencyModel.fit(read_results(options.rows))
+    print(model)
+    _print_paths([model.save(options.output)])
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from timm_regnet_ds.complexity import check_name
+    from timm_regnet_ds.latency.model import LatencyModel
+
+    model = LatencyModel.load(options.fit)
+    for name in options.models:
+        check_name(name)
+    print(model.about(options.batch_size))
+    for name in options.models:
+        milliseconds = model.predict(name, batch_size=options.batch_size, input_size=options.input_size)
+        print(f"{name:40} {milliseconds:10.4g} ms", flush=True)
+
+
+def _print_paths(paths: Sequence[Path]) -> None:
+    for path in paths:
+        print(f"wrote {path}", file=sys.stdout)

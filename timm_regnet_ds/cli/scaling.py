@@ -1,0 +1,78 @@
+"""Commands about scaling: ``scale``, ``strategies``, ``exponents``."""
+
+import argparse
+import json
+from typing import Any
+
+from timm_regnet_ds.scaling import STRATEGIES, scale
+from timm_regnet_ds.scaling.reports.text import comparison, growth, strategies, to_dict
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add them to a parser's commands."""
+    scaling = commands.add_parser("scale", help="scale any timm model by a factor or to a target")
+    scaling.add_argument("model", nargs="?", metavar="MODEL")
+    scaling.add_argument("--to", metavar="TARGET", help="flops, params or acts: 16gf, 25mp, 12ma")
+    scaling.add_argument("--factor", type=float, metavar="S", help="instead of a target: by how much flops grow")
+    scaling.add_argument("--latency-ms", type=float, metavar="MS", help="instead of a target: at most so many")
+    scaling.add_argument("--on", metavar="JSON", help="what predicts them, from 'timm-regnet-ds latency fit'")
+    scaling.add_argument("--strategy", default="dWr", help=f"one of {', '.join(STRATEGIES)} (default: dWr)")
+    scaling.add_argument("--alpha", type=float, metavar="A", help="instead of a strategy: how much goes to width")
+    scaling.add_argument("--tolerance", type=float, metavar="T", help="fail if the target is missed by more than T")
+    scaling.add_argument("--json", action="store_true", help="print one JSON object")
+    scaling.add_argument("--all", action="store_true", help="scale every architecture of timm and write a table of it")
+    scaling.add_argument("--output", metavar="DIR", help="where --all writes coverage.md and .csv (default: docs)")
+    scaling.set_defaults(run=_scale)
+
+    comparing = commands.add_parser("strategies", help="all strategies side by side")
+    comparing.add_argument("model", metavar="MODEL")
+    comparing.add_argument("--to", required=True, metavar="TARGET", help="flops, params or acts: 4gf, 25mp, 12ma")
+    comparing.set_defaults(run=_strategies)
+
+    growing = commands.add_parser("exponents", help="how params and acts grow with flops, fitted and predicted")
+    growing.add_argument("models", nargs="+", metavar="MODEL")
+    growing.set_defaults(run=lambda options: print(growth(options.models)))
+
+
+def _scale(options: argparse.Namespace) -> None:
+    if options.all:
+        names = ("model", "to", "factor", "alpha", "tolerance", "latency_ms", "on")
+        given = [getattr(options, name) for name in names]
+        if any(value is not None for value in given) or options.strategy != "dWr" or options.json:
+            raise ValueError("scale --all scales every architecture by its own factors: only --output goes with it")
+        from timm_regnet_ds.scaling.reports import coverage
+
+        coverage.write(options.output or "docs")
+        return
+    if options.output is not None:
+        raise ValueError("--output goes with --all only")
+    if options.model is None:
+        raise ValueError("scale needs a model, or --all")
+    predictor = _predictor(options.on)
+    model = scale(
+        options.model,
+        options.factor,
+        to=options.to,
+        strategy=options.strategy,
+        latency_ms=options.latency_ms,
+        on=predictor,
+        alpha=options.alpha,
+        tolerance=options.tolerance,
+    )
+    print(json.dumps(to_dict(model)) if options.json else comparison(model))
+    if predictor is not None and not options.json:
+        print(f"predicted: {predictor.predict(model.complexity):.4g} ms ({predictor.about()})")
+
+
+def _predictor(path: str | None) -> Any:
+    if path is None:
+        return None
+    from timm_regnet_ds.latency.model import LatencyModel
+
+    return LatencyModel.load(path)
+
+
+def _strategies(options: argparse.Namespace) -> None:
+    print(strategies(options.model, options.to))

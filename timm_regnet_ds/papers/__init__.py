@@ -1,0 +1,1 @@
+"""What the papers print: complexity and times, as data with their source."""

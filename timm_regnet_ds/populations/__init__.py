@@ -1,0 +1,1 @@
+"""Populations of models sampled from design spaces: their training, their statistics, their reports."""

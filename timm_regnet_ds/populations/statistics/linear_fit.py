@@ -1,0 +1,111 @@
+"""The quantized linear function nearest to an AnyNet's widths (RegNet §3.3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from timm_regnet_ds._check import number, whole
+
+from .validation import FloatArray
+
+__all__ = ["Grid", "LinearFit", "linear_fit"]
+
+# Widths are multiples of this, as RegNet's are.
+QUANTUM = 8
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values of w0, wa and wm that `linear_fit` tries; by default those that RegNet's design space allows.
+
+    Attributes:
+        w0: widths of the first block, multiples of 8.
+        wa: slopes, above 0.
+        wm: ratios of neighbouring widths, above 1.
+
+    Raises:
+        ValueError: no value of one of the three, or one out of its range.
+    """
+
+    w0: tuple[int, ...] = tuple(range(QUANTUM, 257, QUANTUM))
+    wa: tuple[float, ...] = tuple(np.geomspace(0.25, 256, 101).tolist())
+    wm: tuple[float, ...] = tuple(np.linspace(1.5, 3, 31).round(2).tolist())
+
+    def __post_init__(self) -> None:
+        for name in ("w0", "wa", "wm"):
+            if not getattr(self, name):
+                raise ValueError(f"the grid has no value of {name}")
+        for w0 in self.w0:
+            if whole("w0", w0) % QUANTUM:
+                raise ValueError(f"w0 must be a multiple of {QUANTUM}, not {w0}")
+        for wa in self.wa:
+            number("wa", wa, above=0)
+        for wm in self.wm:
+            number("wm", wm, above=1)
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """A quantized linear function and how far it is from a network's widths.
+
+    Attributes:
+        depth: number of blocks d.
+        w0, wa, wm: its parameters (Eqs. 2 to 4).
+        error: e_fit.
+    """
+
+    depth: int
+    w0: int
+    wa: float
+    wm: float
+    error: float
+
+    def block_widths(self) -> tuple[int, ...]:
+        """Predicted width of each of the ``depth`` blocks."""
+        widths = _widths(self.depth, np.array(self.w0), np.array(self.wa), np.array(self.wm))
+        return tuple(int(width) for width in widths)
+
+
+def linear_fit(widths: Sequence[int], depths: Sequence[int], grid: Grid | None = None) -> LinearFit:
+    """The w0, wa and wm of a grid with the least e_fit = mean_j |ln(ŵ_j / w_j)| over a network's blocks j.
+
+    The prediction ŵ_j is w0·wm^round(s_j), to a multiple of 8, where w0 + wa·j = w0·wm^s_j (Eqs. 2 to 4).
+
+    Args:
+        widths: of each stage.
+        depths: number of blocks of each stage.
+        grid: what is tried. ``None``: `Grid()`.
+
+    Raises:
+        ValueError: no stage, not one depth for each width, or one that is not a positive whole number.
+    """
+    if len(widths) != len(depths) or not len(widths):
+        raise ValueError(f"a fit needs a width and a depth for each of one or more stages: {widths}, {depths}")
+    blocks = np.repeat([whole("a width", w) for w in widths], [whole("a depth", d) for d in depths])
+    grid = grid or Grid()
+    depth = blocks.size
+    # In steps, so that networks of different depth share a table.
+    table = _log_widths(grid, -(-depth // 64) * 64)
+    away = table[:depth] - np.log(blocks).astype(np.float32)[:, None]
+    best = int(np.abs(away, out=away).sum(axis=0).argmin())
+    i, j, k = np.unravel_index(best, (len(grid.w0), len(grid.wa), len(grid.wm)))
+    fit = LinearFit(depth, grid.w0[i], grid.wa[j], grid.wm[k], 0.0)
+    error = float(np.abs(np.log(fit.block_widths() / blocks)).mean())
+    return LinearFit(fit.depth, fit.w0, fit.wa, fit.wm, error)
+
+
+@lru_cache(maxsize=4)
+def _log_widths(grid: Grid, depth: int) -> Any:
+    """Logarithms of the widths of each block (rows) at each point of a grid (columns)."""
+    w0, wa, wm = (values.ravel() for values in np.meshgrid(grid.w0, grid.wa, grid.wm, indexing="ij"))
+    return np.log(_widths(depth, w0, wa, wm)).astype(np.float32)
+
+
+def _widths(depth: int, w0: Any, wa: Any, wm: Any) -> FloatArray:
+    """Quantized linear widths (Eqs. 2 to 4): a row a block, shaped otherwise as the parameters are."""
+    j = np.arange(depth).reshape(-1, *[1] * np.ndim(w0))
+    exponents = np.round(np.log1p(wa * j / w0) / np.log(wm))
+    return np.round(w0 * wm**exponents / QUANTUM) * QUANTUM

@@ -1,0 +1,1 @@
+"""Scaling strategies and rounding as plain arithmetic, without torch."""

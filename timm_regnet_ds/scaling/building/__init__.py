@@ -1,0 +1,1 @@
+"""What timm would build a model from, captured, changed, and built."""

@@ -1,0 +1,31 @@
+"""What scales of each of timm's model classes, and of this project's: a row for each."""
+
+from . import (
+    byobnet,
+    dense_aggregation,
+    efficientnet,
+    fixed,
+    hierarchical_transformers,
+    hybrids,
+    isotropic_transformers,
+    mobile,
+    plain,
+    regnet,
+    residual,
+    this_package,
+)
+
+__all__ = [
+    "byobnet",
+    "dense_aggregation",
+    "efficientnet",
+    "fixed",
+    "hierarchical_transformers",
+    "hybrids",
+    "isotropic_transformers",
+    "mobile",
+    "plain",
+    "regnet",
+    "residual",
+    "this_package",
+]

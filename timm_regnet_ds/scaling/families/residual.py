@@ -1,0 +1,103 @@
+"""Residual networks whose stages are lists of depths and widths."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
+from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
+
+from .axes import AXES, Axes
+from .common import Where, factor_of, fits, norm_unit
+from .rules import Args, Depth, Grouped, Rewrite, Width
+
+
+def _resnet_unit(args: Args) -> int:
+    splits = (args["block_args"] or {}).get("radix", 1) * args["block_reduce_first"]
+    grouped = fits(splits, args["base_width"] / 64) if args["cardinality"] * splits > 1 else 1
+    return math.lcm(norm_unit(args["norm_layer"]), grouped)
+
+
+def _resnetv2_unit(args: Args, ratio: float) -> int:
+    return math.lcm(8, fits(norm_unit(args["norm_layer"]), ratio * args["width_factor"]))
+
+
+def _nfnet_unit(args: Args) -> int:
+    cfg = args["model_cfg"]
+    return math.lcm(8, fits(cfg.group_size, cfg.bottle_ratio)) if cfg.group_size and not cfg.reg else 8
+
+
+AXES |= {
+    "resnet.ResNet": Axes(
+        depth=(Depth("layers"),),
+        width=(
+            Width("channels", _resnet_unit),
+            Where(lambda args: "deep" in args["stem_type"], Width("stem_width")),  # of the other, 64 is in code
+        ),
+        multiple=lambda args: 32 if "Avg" in str(args["aa_layer"]) else 4,  # which drops a last odd row
+    ),
+    "resnetv2.ResNetV2": Axes(
+        depth=(Depth("layers"),),
+        width=(
+            Width("channels", lambda args: _resnetv2_unit(args, args["bottle_ratio"])),
+            Width("stem_chs", lambda args: _resnetv2_unit(args, 0.5 if args["stem_type"] in ("deep", "tiered") else 1)),
+        ),
+    ),
+    "nfnet.NormFreeNet": Axes(
+        depth=(Depth("model_cfg.depths"),),
+        width=(
+            Grouped("model_cfg.group_size"),
+            Width("model_cfg.channels", _nfnet_unit),
+            Width("model_cfg.stem_chs", lambda args: 32 if "quad" in args["model_cfg"].stem_type else 8),
+            Width("model_cfg.num_features"),
+        ),
+    ),
+    "tresnet.TResNet": Axes(depth=(Depth("layers"),), width=(factor_of("width_factor", 64),)),
+}
+
+
+@dataclass(frozen=True)
+class _Expansion:
+    """Takes planes that are written in code to the channels that a wider block gives."""
+
+    wider: "_Wider"
+
+    def __rmul__(self, planes: int) -> int:
+        return self.wider.planes(planes) * int(self.wider.block.expansion)
+
+
+@dataclass(frozen=True)
+class _Wider:
+    """Makes blocks of the same class with more planes."""
+
+    block: Any
+    width: float
+    multiple: int
+
+    @property
+    def expansion(self) -> _Expansion:
+        return _Expansion(self)
+
+    def planes(self, planes: int) -> int:
+        return nearest_multiple(planes * self.width, self.multiple)
+
+    def __call__(self, inplanes: int, planes: int, *args: Any, **kwargs: Any) -> Any:
+        return self.block(inplanes, self.planes(planes), *args, **kwargs)
+
+
+def _senet_wider(args: Args, by: Multipliers) -> Args:
+    block = args["block"]
+    if by.width == 1:
+        return args
+    if not isinstance(block, _Wider):
+        block = _Wider(block, 1.0, math.lcm(8, fits(args["groups"], 2)))
+    return {**args, "block": replace(block, width=float(f"{block.width * by.width:.6g}"))}
+
+
+AXES["senet.SENet"] = Axes(
+    depth=(Depth("layers"),),
+    width=(
+        Rewrite(_senet_wider, lambda args: [planes * args["block"].expansion for planes in (64, 128, 256, 512)]),
+        Width("inplanes"),
+    ),
+)

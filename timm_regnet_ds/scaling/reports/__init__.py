@@ -1,0 +1,1 @@
+"""What the command line prints of scaled models, and tables over all of timm."""

@@ -1,0 +1,157 @@
+"""What is known of a scaled model, as text of 80 columns and as plain values."""
+
+import json
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+from timm.models import is_model
+
+from timm_regnet_ds.complexity import Counts
+from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES
+from timm_regnet_ds.scaling.fitting.target import MEASURES
+from timm_regnet_ds.scaling.scale import scale
+from timm_regnet_ds.scaling.scaled_model import ScaledModel
+
+from .exponents import exponents, predicted
+
+__all__ = ["comparison", "growth", "strategies", "to_dict"]
+
+_UNITS = {"flops": ("G", 1e9), "params": ("M", 1e6), "acts": ("M", 1e6)}
+NOTHING = Counts(0, 0, 0)
+
+# More parts than this below one name are not shown one by one.
+_PARTS = 8
+
+
+def comparison(model: ScaledModel) -> str:
+    """Base, scaled and predicted; what changed; part by part."""
+    lines = [
+        f"{model.base} scaled by {_how(model)}, factor {model.factor:g}",
+        "",
+        f"{'':12}{'base':>12}{'scaled':>12}{'growth':>10}{'predicted':>11}",
+        *(_measure_line(model, name) for name in MEASURES),
+        *(_axis_line(model, name) for name in ("depth", "width")),
+        _resolution_line(model),
+        "",
+        f"{'':28}{'flops (G)':>23}{'params (M)':>24}",
+        f"{'part':28}" + f"{'base':>9}{'scaled':>9}{'×':>6}" * 2,
+        *_part_lines(model),
+        "",
+        *(_override_line(model, name) for name in model.overrides),
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _how(model: ScaledModel) -> str:
+    alpha = "" if model.alpha is None else f"α = {model.alpha:.2g}"
+    return model.strategy.name + (alpha and f" ({alpha})") if model.strategy.name in STRATEGIES else alpha
+
+
+def _measure_line(model: ScaledModel, name: str) -> str:
+    letter, unit = _UNITS[name]
+    before, after = (getattr(c, name) / unit for c in (model.base_complexity, model.complexity))
+    growth, predicted = getattr(model.growth, name), getattr(model.predicted, name)
+    return f"{f'{name} ({letter})':12}{before:12.4g}{after:12.4g}{growth:9.3g}×{predicted:10.3g}×"
+
+
+def _axis_line(model: ScaledModel, name: str) -> str:
+    return f"{name:12}{'':24}{getattr(model.reached, name):9.3g}×{getattr(model.multipliers, name):10.3g}×"
+
+
+def _resolution_line(model: ScaledModel) -> str:
+    before, after = ("×".join(map(str, c.input_size[1:])) for c in (model.base_complexity, model.complexity))
+    return (
+        f"{'resolution':12}{before:>12}{after:>12}{model.reached.resolution:9.3g}×{model.multipliers.resolution:10.3g}×"
+    )
+
+
+def _part_lines(model: ScaledModel) -> list[str]:
+    before, after = model.base_complexity.by_module(2), model.complexity.by_module(2)
+    lines = []
+    for name in after:
+        if not name or name.count(".") or not after[name].flops:
+            continue
+        below = [part for part in after if part.startswith(f"{name}.")]
+        # What holds most of a network is its stages.
+        stages = after[name].flops > after[""].flops / 2 and 1 < len(below) <= _PARTS
+        for part in below if stages else [name]:
+            label = part if len(part) <= 27 else f"…{part[-26:]}"
+            old, new = before.get(part, NOTHING), after[part]
+            flops = _pair(old.flops / 1e9, new.flops / 1e9)
+            lines.append(f"{label:28}{flops}{_pair(old.params / 1e6, new.params / 1e6)}")
+    return lines
+
+
+def _pair(before: float, after: float) -> str:
+    return f"{before:9.3f}{after:9.3f}{f'{after / before:.2f}' if before else '':>6}"
+
+
+def _override_line(model: ScaledModel, name: str) -> str:
+    before, after = model.base_value(name), model.overrides[name]
+    text = f"{name}: {before} → {after}"
+    return text if len(text) <= 80 else f"{name}: changed"
+
+
+def strategies(name: str, to: str) -> str:
+    """All strategies side by side at one target."""
+    lines = [
+        f"{name} to {to}",
+        "",
+        f"{'strategy':9}{'factor':>8}{'flops (G)':>11}{'params (M)':>12}{'acts (M)':>10}"
+        f"{'depth':>8}{'width':>8}{'size':>12}",
+    ]
+    errors = []
+    for strategy in STRATEGIES:
+        try:
+            model = scale(name, to=to, strategy=strategy)
+        except ValueError as error:
+            errors.append(error)
+            lines.append(f"{strategy:9}{textwrap.shorten(str(error), 71, placeholder=' …')}")
+            continue
+        c, by = model.complexity, model.reached
+        size = "×".join(map(str, c.input_size[1:]))
+        lines.append(
+            f"{strategy:9}{model.factor:8.4g}{c.flops / 1e9:11.4g}{c.params / 1e6:12.4g}{c.acts / 1e6:10.4g}"
+            f"{by.depth:7.3g}×{by.width:7.3g}×{size:>12}"
+        )
+    if len(errors) == len(STRATEGIES):  # the name or the target is wrong
+        raise errors[0]
+    return "\n".join(lines)
+
+
+def growth(names: Iterable[str]) -> str:
+    """Exponents of params and acts over flops, fitted, beside the predicted ones."""
+    lines = [f"{'':32}{'params':>16}{'body':>16}{'acts':>16}"]
+    for name in names:
+        for strategy in ("w", "dwr", "dWr"):
+            label = f"{name if len(name) <= 27 else f'{name[:26]}…'} {strategy}"
+            try:
+                found = exponents(name, strategy)
+            except ValueError as error:
+                if not is_model(name):
+                    raise
+                lines.append(f"{label:32}{textwrap.shorten(str(error), 48, placeholder=' …')}")
+                continue
+            wanted = predicted(STRATEGIES[strategy])
+            pairs = ((getattr(found, part), getattr(wanted, part)) for part in ("params", "body", "acts"))
+            lines.append(f"{label:32}" + "".join(f"{f'{fitted:.2f} ({theory:.2f})':>16}" for fitted, theory in pairs))
+    return "\n".join(lines)
+
+
+def to_dict(model: ScaledModel) -> dict[str, Any]:
+    """Everything as plain values, for json."""
+    return {
+        "base": model.base,
+        "strategy": model.strategy.name,
+        "alpha": model.alpha,
+        "factor": model.factor,
+        "multipliers": vars(model.multipliers),
+        "reached": vars(model.reached),
+        "overrides": json.loads(json.dumps(model.overrides, default=str)),
+        "input_size": list(model.input_size),
+        "base_complexity": model.base_complexity.to_dict(),
+        "complexity": model.complexity.to_dict(),
+        "predicted": vars(model.predicted),
+        "growth": vars(model.growth),
+    }

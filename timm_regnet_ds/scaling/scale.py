@@ -1,0 +1,227 @@
+"""`scale`: any model that timm can build, larger or smaller, as timm would build it."""
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from timm_regnet_ds._check import number
+
+from .arithmetic.strategy import STRATEGIES, Strategy, resolve_strategy
+from .building.base import Base, base_of
+from .building.build import Changes, changes_of
+from .building.timm_args import shapes_of
+from .families.axes import Axes
+from .fitting.flops_shares import Profile, profile
+from .fitting.search import Found, find_factor
+from .fitting.target import Budget, Predictor, Target, target_of
+from .fitting.transform import Scaled, balance, rewrite
+from .scaled_model import ScaledModel, measured
+
+__all__ = ["scale"]
+
+# Elements of parameters or activations: half a terabyte of float32, more than any machine's memory holds at once.
+LARGEST = 2**37
+
+# A target beyond all that a model reaches, by more than this share, is an error without a tolerance too.
+OUT_OF_REACH = 0.05
+
+
+def scale(
+    model_or_name: str | nn.Module,
+    factor: float | None = None,
+    *,
+    to: str | None = None,
+    strategy: str | Strategy = "dWr",
+    alpha: float | None = None,
+    flops: float | None = None,
+    params: float | None = None,
+    acts: float | None = None,
+    latency_ms: float | None = None,
+    on: Predictor | None = None,
+    tolerance: float | None = None,
+    base_args: dict[str, Any] | None = None,
+    input_size: Sequence[int] | None = None,
+) -> ScaledModel:
+    """Scale a model by a factor, or to a target (Fast and Accurate Model Scaling, §5, Eq. 5).
+
+    >>> scale("convnext_tiny", to="16gf").input_size
+    (3, 256, 256)
+
+    Args:
+        model_or_name: a model that timm can build, by its name or built; or a module of a class that declares what
+            scales with `scalable`.
+        factor: by how much flops are to grow; below 1, the model becomes smaller.
+        to: instead of a factor, a target: ``4gf`` or ``600mf`` (flops), ``25mp`` (params), ``12ma`` (acts).
+        strategy: how growth is shared between depth, width and resolution: a name of ``STRATEGIES``.
+        alpha: the same as a number: how much goes to width; the rest is shared by depth and resolution.
+        flops, params, acts: the target as a number.
+        latency_ms: instead of those, the milliseconds that the model may take at most.
+        on: what predicts them: ``timm_regnet_ds.bench.LatencyModel.load("card.json")``.
+        tolerance: by how much the model may miss its target, as a share of it.
+        base_args: arguments of ``timm.create_model`` for the base.
+        input_size: (channels, height, width), for modules that timm did not build.
+
+    Raises:
+        ValueError: neither or both of factor and target, a value that is none, a model that does not scale in what
+            the strategy asks for, a target out of reach. The message says what is possible.
+        TypeError: ``model_or_name`` is neither a name nor a module.
+    """
+    how = _strategy(strategy, alpha)
+    target = _target(target_of(to, flops=flops, params=params, acts=acts), latency_ms, on)
+    if (factor is None) == (target is None):
+        raise ValueError("a factor or a target is needed, and not both" if factor is None else _BOTH)
+    if factor is not None:
+        factor = number("factor", factor, above=0)
+    if tolerance is not None:
+        number("tolerance", tolerance, above=0)
+        if target is None:
+            raise ValueError("tolerance is for a target, and there is none")
+    base = base_of(model_or_name, dict(base_args or {}), input_size)
+    if isinstance(model_or_name, nn.Module) and not hasattr(model_or_name, "_model_args"):
+        _check_same(model_or_name, base)
+    _check_axes(base, how)
+    scaler = _Scaler(base, how)
+    if target is None:
+        assert factor is not None
+        return scaler.by(factor)
+    return scaler.to(target, tolerance)
+
+
+_BOTH = "a factor and a target exclude each other: pass one of them"
+
+
+# Of the last bases, so that scaling one in many ways measures it once.
+_profiles: dict[tuple[Any, str], Profile] = {}
+_lock = threading.Lock()
+_PROFILES = 16
+
+
+class _Scaler:
+    """Scales one base by one strategy."""
+
+    def __init__(self, base: Base, strategy: Strategy) -> None:
+        self.base = base
+        self.strategy = strategy
+
+    @cached_property
+    def profile(self) -> Profile:
+        base = self.base
+        key = base.build.model_cls, repr((base.name, base.given, base.build, base.cfg, base.input_size))
+        with _lock:
+            found = _profiles.get(key)
+        if found is None:
+            found = profile(*measured(base.name, base, Changes(), base.input_size))
+            with _lock:
+                _profiles[key] = found
+                if len(_profiles) > _PROFILES:
+                    del _profiles[next(iter(_profiles))]
+        return found
+
+    def scaled(self, factor: float) -> Scaled:
+        base = self.base
+        if base.axes.each_by_itself:
+            return rewrite(base.axes, base.args, base.input_size, self.strategy.multipliers(factor))
+        return balance(base.axes, base.args, base.input_size, self.strategy, factor, self.profile)
+
+    def by(self, factor: float) -> ScaledModel:
+        self.check_size(factor)
+        return self.model(factor, self.scaled(factor))
+
+    def model(self, factor: float, scaled: Scaled) -> ScaledModel:
+        changes = changes_of(self.base, scaled)
+        multipliers = self.strategy.multipliers(factor)
+        return ScaledModel(
+            self.base.name,
+            self.strategy,
+            factor,
+            multipliers,
+            scaled.reached,
+            dict(changes.args),
+            scaled.input_size,
+            self.profile.complexity,
+            self.base,
+            changes,
+        )
+
+    def to(self, target: Target | Budget, tolerance: float | None) -> ScaledModel:
+        base = self.profile.complexity
+        exponent = target.exponent(self.strategy, base)
+        if not exponent:
+            raise ValueError(f"strategy {self.strategy.name} does not change {target.measure}: it reaches no target")
+        tried: dict[float, ScaledModel] = {}
+
+        def value_at(factor: float) -> tuple[Hashable, Callable[[], float]]:
+            self.check_size(factor)
+            tried[factor] = model = self.model(factor, self.scaled(factor))
+            return repr((model.overrides, model.input_size)), lambda: target.of(model.complexity)
+
+        if (least := target.least()) >= target.value:
+            raise ValueError(f"no model takes {target}: a call alone takes {replace(target, value=least)}")
+        best, below, above = find_factor(target, Found(1.0, target.of(base)), exponent, value_at, tolerance)
+        off = abs(best.value / target.value - 1)
+        if (below is None and not target.exceedable) or ((below is None or above is None) and off > OUT_OF_REACH):
+            limit = f"no {'less' if below is None else 'more'} than {replace(target, value=best.value)}"
+            raise ValueError(f"{self.base.name} by {self.strategy.name} reaches {limit}, not {target}")
+        if tolerance is not None and off > tolerance:
+            sides = " and ".join(
+                f"{replace(target, value=side.value)} (factor {side.factor:g})" for side in (below, above) if side
+            )
+            raise ValueError(
+                f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.2%}; "
+                f"the nearest that were found are {sides}"
+            )
+        return tried[best.factor]
+
+    def check_size(self, factor: float) -> None:
+        """Refuse what no memory holds, before it is built."""
+        grown, base = self.strategy.growth(factor), self.profile.complexity
+        for measure in ("params", "acts"):
+            elements = getattr(base, measure) * getattr(grown, measure)
+            if elements > LARGEST:
+                raise ValueError(
+                    f"{self.base.name} scaled by {factor:g} would have about {elements:.1e} {measure}, more than "
+                    f"memory could hold (allowed: up to {LARGEST:.1e})"
+                )
+
+
+def _target(target: Target | None, latency_ms: float | None, on: Predictor | None) -> Target | Budget | None:
+    if (latency_ms is None) != (on is None):
+        raise ValueError("latency_ms and on go together: a time, and what predicts it")
+    if latency_ms is None or on is None:
+        return target
+    if target is not None:
+        raise ValueError(f"one target is needed, not two: {target}, and {latency_ms} ms")
+    return Budget(number("latency_ms", latency_ms, above=0), on)
+
+
+def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:
+    if alpha is None:
+        return resolve_strategy(strategy)
+    if strategy != "dWr":
+        raise ValueError(f"strategy {strategy!r} and alpha {alpha!r} exclude each other: pass one of them")
+    return resolve_strategy(number("alpha", alpha, least=0, most=1))
+
+
+def _check_axes(base: Base, strategy: Strategy) -> None:
+    lacking = _lacking(base.axes, strategy)
+    if lacking:
+        can = [name for name, other in STRATEGIES.items() if not _lacking(base.axes, other)]
+        why = base.axes.missing.get(lacking[0], "no argument of its class says it")
+        raise ValueError(
+            f"{base.name} does not scale in {lacking[0]}: {why}; strategies that it allows: {', '.join(can)}"
+        )
+
+
+def _check_same(model: nn.Module, base: Base) -> None:
+    """Of a model whose arguments are not recorded, as before timm 1.0.31: that its name alone builds it."""
+    built, _ = measured(base.name, base, Changes(), base.input_size)
+    if base.cfg is not None and shapes_of(built) != shapes_of(model):
+        raise ValueError(f"{base.name} alone does not build this model: pass the arguments that did as base_args")
+
+
+def _lacking(axes: Axes, strategy: Strategy) -> list[str]:
+    return [axis for axis in ("depth", "width") if getattr(strategy, axis) and not getattr(axes, axis)]
