@@ -1,16 +1,16 @@
-"""Checks of what a user passes. Each error names what was given and what is allowed."""
+"""Checks of arguments. Each error names what was given and what is allowed."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["lookup", "nearest", "number", "per_stage", "whole"]
+__all__ = ["check_choice", "check_float", "check_int", "check_per_stage", "did_you_mean"]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` with the nearest known name, or nothing where none is near."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` with the most similar known name, or an empty string if no name is similar."""
     by_lower: dict[str, str] = {}
     for other in known:
         by_lower.setdefault(other.lower(), other)
@@ -18,38 +18,62 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
 
 
-def lookup(what: str, name: Any, table: dict[str, Any]) -> Any:
-    """The entry of a table, or a ValueError that lists the names."""
-    if isinstance(name, str) and name in table:
-        return table[name]
+def check_choice(what: str, name: Any, choices: Collection[str]) -> Any:
+    """Look a name up.
+
+    Args:
+        what: how the error calls the value.
+        name: the value to check.
+        choices: the allowed names, or a mapping from them.
+
+    Returns:
+        The name's entry if ``choices`` is a mapping, otherwise the name.
+
+    Raises:
+        ValueError: an unknown name; the message lists the allowed ones.
+    """
+    if isinstance(name, str) and name in choices:
+        return choices[name] if isinstance(choices, dict) else name
     raise ValueError(
-        f"unknown {what} {name!r}{nearest(str(name), table)} (allowed: {', '.join(key or repr(key) for key in table)})"
+        f"unknown {what} {name!r}{did_you_mean(str(name), choices)} "
+        f"(allowed: {', '.join(key or repr(key) for key in choices)})"
     )
 
 
-def whole(what: str, value: Any, least: int = 1) -> int:
-    """``value`` as an int, or a ValueError if it is not a whole number of at least ``least``."""
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
+def check_int(what: str, value: Any, minimum: int = 1) -> int:
+    """``value`` as an int, or a ValueError if it is not a whole number of at least ``minimum``."""
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= minimum:
         return int(value)
-    raise ValueError(f"{what} must be a whole number of at least {least}, not {value!r}")
+    raise ValueError(f"{what} must be a whole number of at least {minimum}, not {value!r}")
 
 
-def number(
-    what: str, value: Any, above: float | None = None, least: float | None = None, most: float | None = None
+def check_float(
+    what: str, value: Any, above: float | None = None, minimum: float | None = None, maximum: float | None = None
 ) -> float:
     """``value`` as a finite float within the bounds, or a ValueError that states them."""
-    bounds = {"above": above, "at least": least, "at most": most}
+    bounds = {"above": above, "at least": minimum, "at most": maximum}
     if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
         result = float(value)
-        inside = (above is None or result > above) and (least is None or result >= least)
-        if inside and (most is None or result <= most):
+        is_inside = (above is None or result > above) and (minimum is None or result >= minimum)
+        if is_inside and (maximum is None or result <= maximum):
             return result
     stated = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
     raise ValueError(f"{what} must be a finite number {stated}, not {value!r}")
 
 
-def per_stage(what: str, value: Any, stages: int, check: Any, **bounds: Any) -> tuple[Any, ...]:
-    """One checked value for each stage, from one for all or a sequence of as many as there are stages."""
+def check_per_stage(what: str, value: Any, stages: int, check: Callable[..., Any], **bounds: Any) -> tuple[Any, ...]:
+    """Check one value per stage.
+
+    Args:
+        what: how the error calls the value.
+        value: one value for all stages, or a list or tuple with one per stage.
+        stages: the number of stages.
+        check: `check_int` or `check_float`.
+        **bounds: passed to ``check``.
+
+    Raises:
+        ValueError: a wrong number of values, or one that ``check`` refuses.
+    """
     values: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value] * stages
     if len(values) != stages:
         raise ValueError(f"{what} has {len(values)} values for {stages} stages: {list(values)}")

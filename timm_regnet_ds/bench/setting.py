@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from timm_regnet_ds._check import lookup, number, whole
+from timm_regnet_ds._check import check_choice, check_float, check_int
 
 from .devices import check_device, default_device
 
@@ -78,21 +78,21 @@ class Setting:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        lookup("mode", self.mode, MODES)
-        lookup("dtype", self.dtype, DTYPES)
+        check_choice("mode", self.mode, MODES)
+        check_choice("dtype", self.dtype, DTYPES)
         if self.compile is not None:
-            lookup("compile mode", self.compile, COMPILE_MODES)
+            check_choice("compile mode", self.compile, COMPILE_MODES)
         self._set("device", str(check_device(self.device if self.device is not None else default_device())))
         if self.batch_size is None:
             self._set("batch_size", _BATCH.get(self.kind, 1))
         if self.batch_size != "max":
-            self._set("batch_size", whole("batch_size", self.batch_size))
+            self._set("batch_size", check_int("batch_size", self.batch_size))
         if isinstance(self.input_size, Sequence):
             self._set("input_size", tuple(self.input_size))
-        self._set("threads", whole("threads", torch.get_num_threads() if self.threads is None else self.threads))
-        self._set("precision", number("precision", self.precision, above=0, most=1))
-        self._set("seconds", number("seconds", self.seconds, above=0))
-        whole("seed", self.seed, least=0)
+        self._set("threads", check_int("threads", torch.get_num_threads() if self.threads is None else self.threads))
+        self._set("precision", check_float("precision", self.precision, above=0, maximum=1))
+        self._set("seconds", check_float("seconds", self.seconds, above=0))
+        check_int("seed", self.seed, minimum=0)
         for wrong, message in _CONFLICTS:
             if wrong(self):
                 raise ValueError(message)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds._check import whole
+from timm_regnet_ds._check import check_int
 from timm_regnet_ds.bench.setting import COMPILE_MODES, DTYPES, MODES, Setting
 
 __all__ = ["add_commands"]
@@ -129,7 +129,7 @@ def _bench(options: argparse.Namespace) -> int:
     if not names:
         raise ValueError("bench needs models: names, --filter or --file")
     if options.processes is not None:
-        whole("--processes", options.processes)
+        check_int("--processes", options.processes)
     if options.resume and options.output is None:
         raise ValueError("--resume goes with --output: the file that has what is there")
     for name in names:
@@ -185,10 +185,10 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from timm_regnet_ds._check import lookup
+    from timm_regnet_ds._check import check_choice
     from timm_regnet_ds.bench.studies import STUDIES, run_study
 
-    study = lookup("study", options.name, STUDIES)
+    study = check_choice("study", options.name, STUDIES)
     settings = _settings(options)
     if len(settings) > 1:
         raise ValueError("a study is of one device")

@@ -108,11 +108,11 @@ def _contains(options: argparse.Namespace) -> int:
 
 
 def _recover(options: argparse.Namespace) -> None:
-    from timm_regnet_ds._check import lookup
+    from timm_regnet_ds._check import check_choice
     from timm_regnet_ds.spaces.recover import UNPRINTED, table
 
     for name in options.names:
-        lookup("network", name, UNPRINTED)
+        check_choice("network", name, UNPRINTED)
     for line in table(options.names or None):
         print(line, flush=True)
 

@@ -29,7 +29,7 @@ from timm.models import create_model, is_model, list_models
 from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode, TorchFunctionMode
 
-from timm_regnet_ds._check import nearest
+from timm_regnet_ds._check import did_you_mean
 
 from ._copies import Copier, with_values, without_values
 from ._results import Breakdown, Complexity, Counts, InputSize, Part, ThopAnswer, times
@@ -196,7 +196,7 @@ class _NoValues(TorchFunctionMode):
 def check_name(name: str) -> None:
     """Raise a ValueError for a name that timm does not know."""
     if ":" not in name and not is_model(name.partition(".")[0]):
-        raise ValueError(f"timm has no model {name!r}{nearest(name, list_models())}")
+        raise ValueError(f"timm has no model {name!r}{did_you_mean(name, list_models())}")
 
 
 def _built(label: str, make: Callable[[], nn.Module], places: Iterable[AbstractContextManager[Any]]) -> nn.Module:

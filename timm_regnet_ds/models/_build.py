@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, model_entrypoint, register_model
 from torch import nn
 
-from timm_regnet_ds._check import lookup, number, whole
+from timm_regnet_ds._check import check_choice, check_float, check_int
 
 __all__ = ["build", "check_output_stride", "data_cfg", "output_size", "register"]
 
@@ -67,12 +67,12 @@ def build(
     if kwargs.get("features_only") and out_indices is not None:
         _check_out_indices(variant, out_indices, feature_maps)
     for rate in {"drop_rate", "drop_path_rate"} & kwargs.keys():
-        number(rate, kwargs[rate], least=0, most=1)
+        check_float(rate, kwargs[rate], minimum=0, maximum=1)
     for count, least in (("num_classes", 0), ("in_chans", 1)):
         if count in kwargs:
-            whole(count, kwargs[count], least=least)
+            check_int(count, kwargs[count], minimum=least)
     if "global_pool" in kwargs:
-        lookup("global_pool", kwargs["global_pool"], POOLS)
+        check_choice("global_pool", kwargs["global_pool"], POOLS)
     feature_cfg = {"out_indices": tuple(range(feature_maps)), **kwargs.pop("feature_cfg", {})}
     try:
         return build_model_with_cfg(model_cls, variant, pretrained, feature_cfg=feature_cfg, **kwargs)

@@ -19,7 +19,7 @@ from timm.layers import (
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from timm_regnet_ds._check import lookup, number, per_stage, whole
+from timm_regnet_ds._check import check_choice, check_float, check_int, check_per_stage
 
 from ._blocks import BLOCKS, Basic, Block, Bottleneck
 from ._build import build, data_cfg, output_size, register
@@ -67,8 +67,8 @@ class AnyNetCfg:
     norm_layer: str | Callable[..., nn.Module] = "batchnorm2d"
 
     def __post_init__(self) -> None:
-        spec = lookup("block", self.block, BLOCKS)
-        lookup("stem", self.stem, STEMS)
+        spec = check_choice("block", self.block, BLOCKS)
+        check_choice("stem", self.stem, STEMS)
         for name in ("head_width", "se_ratio", "act_layer"):
             self._default(name, getattr(spec, name))
         self._default("bottle_ratios", spec.bottle_ratio)
@@ -76,18 +76,18 @@ class AnyNetCfg:
         if not stages:
             raise ValueError("depths must have at least one stage, not none")
         for name in ("depths", "widths", "strides"):
-            self._set(name, per_stage(name, getattr(self, name), stages, whole))
-        self._set("bottle_ratios", per_stage("bottle_ratios", self.bottle_ratios, stages, number, above=0))
+            self._set(name, check_per_stage(name, getattr(self, name), stages, check_int))
+        self._set("bottle_ratios", check_per_stage("bottle_ratios", self.bottle_ratios, stages, check_float, above=0))
         self._default("group_widths", self.inner_widths)
-        self._set("group_widths", per_stage("group_widths", self.group_widths, stages, whole))
+        self._set("group_widths", check_per_stage("group_widths", self.group_widths, stages, check_int))
         if not spec.bottleneck:
             self._refuse_bottleneck()
         self._check_group_widths()
         _check_layer("act_layer", self.act_layer, get_act_layer)
         _check_layer("norm_layer", self.norm_layer, get_norm_act_layer)
-        whole("stem_width", self.stem_width)
-        whole("head_width", self.head_width, least=0)
-        number("se_ratio", self.se_ratio, least=0)
+        check_int("stem_width", self.stem_width)
+        check_int("head_width", self.head_width, minimum=0)
+        check_float("se_ratio", self.se_ratio, minimum=0)
 
     def _check_group_widths(self) -> None:
         for stage, (inner, group_width) in enumerate(zip(self.inner_widths, self.group_widths, strict=True), 1):

@@ -12,7 +12,7 @@ from typing import Any
 from timm.layers import ConvNormAct
 from torch import nn
 
-from timm_regnet_ds._check import per_stage, whole
+from timm_regnet_ds._check import check_int, check_per_stage
 
 from ._build import build, check_output_stride, data_cfg, output_size, register
 from ._staged import StagedNet, classifier_head, stages_of
@@ -51,10 +51,10 @@ class ChannelNetCfg:
             raise ValueError("widths must have at least one block, not none")
         reducing = {depth // 3, 2 * depth // 3} - {0}
         strides = self.strides or [2 if i in reducing else 1 for i in range(depth)]
-        object.__setattr__(self, "widths", per_stage("widths", list(self.widths), depth, whole))
-        object.__setattr__(self, "strides", per_stage("strides", strides, depth, whole))
+        object.__setattr__(self, "widths", check_per_stage("widths", list(self.widths), depth, check_int))
+        object.__setattr__(self, "strides", check_per_stage("strides", strides, depth, check_int))
         for name in ("stem_width", "stem_stride", "head_width", "expansion"):
-            whole(name, getattr(self, name))
+            check_int(name, getattr(self, name))
 
 
 class ChannelNet(StagedNet):

@@ -15,7 +15,7 @@ from timm.models import checkpoint
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from timm_regnet_ds._check import lookup, number, whole
+from timm_regnet_ds._check import check_choice, check_float, check_int
 
 from ._build import build, data_cfg, register
 from ._cell_ops import OPS, STEMS, Conv, Convs, Pool, Skip
@@ -86,11 +86,11 @@ class NasCfg:
     def __post_init__(self) -> None:
         for name in ("normal", "reduction"):
             object.__setattr__(self, name, _genotype(name, getattr(self, name)))
-        if whole("width", self.width, least=2) % 2:
+        if check_int("width", self.width, minimum=2) % 2:
             raise ValueError(f"width must be even, not {self.width}")
-        whole("depth", self.depth, least=3)
-        lookup("concat", self.concat, CONCATS)
-        lookup("stem", self.stem, STEMS)
+        check_int("depth", self.depth, minimum=3)
+        check_choice("concat", self.concat, CONCATS)
+        check_choice("stem", self.stem, STEMS)
 
     @property
     def reductions(self) -> tuple[int, int]:
@@ -158,10 +158,10 @@ def _node(what: str, node: Any, inputs: int) -> Node:
     except (TypeError, ValueError):
         raise ValueError(f"{what} must be ((operation, input), (operation, input)), not {node!r}") from None
     for place in (place_1, place_2):
-        if whole(f"{what}: an input", place, least=0) >= inputs:
+        if check_int(f"{what}: an input", place, minimum=0) >= inputs:
             raise ValueError(f"{what} has inputs 0 to {inputs - 1}, not {place}")
     for name in (first, second):
-        lookup(f"operation of {what}", name, OPS)
+        check_choice(f"operation of {what}", name, OPS)
     return (first, int(place_1)), (second, int(place_2))
 
 
@@ -354,7 +354,7 @@ class NasCell(StagedNet):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        number("drop_path_rate", drop_path_rate, least=0, most=1)
+        check_float("drop_path_rate", drop_path_rate, minimum=0, maximum=1)
         dd = {"device": device, "dtype": dtype}
         stem = STEMS[cfg.stem]
         make_stem = CifarStem if cfg.stem == "cifar" else ImageNetStem

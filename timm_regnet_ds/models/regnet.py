@@ -13,7 +13,7 @@ from typing import Any
 from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
-from timm_regnet_ds._check import lookup, number, whole
+from timm_regnet_ds._check import check_choice, check_float, check_int
 
 from ._blocks import BLOCKS
 from ._build import data_cfg, register
@@ -51,16 +51,16 @@ class RegNetCfg:
     block: str = "x"
 
     def __post_init__(self) -> None:
-        spec = lookup("block", self.block, BLOCKS)
-        whole("depth", self.depth)
-        if whole("w0", self.w0) % QUANTUM:
+        spec = check_choice("block", self.block, BLOCKS)
+        check_int("depth", self.depth)
+        if check_int("w0", self.w0) % QUANTUM:
             raise ValueError(f"w0 must be a multiple of {QUANTUM}, not {self.w0}")
-        number("wa", self.wa, least=0, most=1e6)
-        number("wm", self.wm, above=1)
+        check_float("wa", self.wa, minimum=0, maximum=1e6)
+        check_float("wm", self.wm, above=1)
         if self.group_width is not None:
-            whole("group_width", self.group_width)
+            check_int("group_width", self.group_width)
         if self.bottle_ratio is not None:
-            number("bottle_ratio", self.bottle_ratio, above=0)
+            check_float("bottle_ratio", self.bottle_ratio, above=0)
         if not spec.bottleneck:
             self._refuse_bottleneck()
 

@@ -8,7 +8,7 @@ from typing import Any
 from timm.models.rexnet import RexNet
 from torch import nn
 
-from timm_regnet_ds._check import number
+from timm_regnet_ds._check import check_float
 
 from ._build import build, check_output_stride, data_cfg, register
 
@@ -28,7 +28,7 @@ MODELS: dict[str, dict[str, float]] = {
 def _create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     # RexNet itself divides by zero.
     for argument in {"width_mult", "depth_mult"} & kwargs.keys():
-        number(argument, kwargs[argument], above=0)
+        check_float(argument, kwargs[argument], above=0)
     check_output_stride(kwargs)
     return build(
         RexNet,

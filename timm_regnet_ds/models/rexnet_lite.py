@@ -12,7 +12,7 @@ from timm.layers import ConvNormAct, DropPath, SelectAdaptivePool2d, calculate_d
 from torch import nn
 from torch.nn.functional import pad
 
-from timm_regnet_ds._check import number
+from timm_regnet_ds._check import check_float
 
 from ._build import build, data_cfg, register
 from ._staged import StagedNet, stages_of
@@ -39,7 +39,7 @@ class RexNetLiteCfg:
     strides: tuple[int, ...] = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
 
     def __post_init__(self) -> None:
-        number("width_mult", self.width_mult, above=0)
+        check_float("width_mult", self.width_mult, above=0)
 
     def scaled(self, width: float) -> int:
         """``width`` times ``width_mult``, to a multiple of ``divisor``."""

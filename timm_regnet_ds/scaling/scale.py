@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from timm_regnet_ds._check import number
+from timm_regnet_ds._check import check_float
 
 from .arithmetic.strategy import STRATEGIES, Strategy, resolve_strategy
 from .building.base import Base, base_of
@@ -75,9 +75,9 @@ def scale(
     if (factor is None) == (target is None):
         raise ValueError("a factor or a target is needed, and not both" if factor is None else _BOTH)
     if factor is not None:
-        factor = number("factor", factor, above=0)
+        factor = check_float("factor", factor, above=0)
     if tolerance is not None:
-        number("tolerance", tolerance, above=0)
+        check_float("tolerance", tolerance, above=0)
         if target is None:
             raise ValueError("tolerance is for a target, and there is none")
     base = base_of(model_or_name, dict(base_args or {}), input_size)
@@ -195,7 +195,7 @@ def _target(target: Target | None, latency_ms: float | None, on: Predictor | Non
         return target
     if target is not None:
         raise ValueError(f"one target is needed, not two: {target}, and {latency_ms} ms")
-    return Budget(number("latency_ms", latency_ms, above=0), on)
+    return Budget(check_float("latency_ms", latency_ms, above=0), on)
 
 
 def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:
@@ -203,7 +203,7 @@ def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:
         return resolve_strategy(strategy)
     if strategy != "dWr":
         raise ValueError(f"strategy {strategy!r} and alpha {alpha!r} exclude each other: pass one of them")
-    return resolve_strategy(number("alpha", alpha, least=0, most=1))
+    return resolve_strategy(check_float("alpha", alpha, minimum=0, maximum=1))
 
 
 def _check_axes(base: Base, strategy: Strategy) -> None:

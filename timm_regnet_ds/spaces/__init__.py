@@ -1,6 +1,6 @@
 """Design spaces as data: sample, count, build, and the complexity of many configurations at once."""
 
-from timm_regnet_ds._check import lookup
+from timm_regnet_ds._check import check_choice
 
 from .anynet import ANYNETS, AnyNetSpace, Sized
 from .arrays import AnyNets, Frame
@@ -39,5 +39,5 @@ def get_space(name: str) -> Space:
     Raises:
         ValueError: another name; the message lists them.
     """
-    space: Space = lookup("space", name, SPACES)
+    space: Space = check_choice("space", name, SPACES)
     return space

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from timm.models import create_model
 from torch import nn
 
-from timm_regnet_ds._check import lookup
+from timm_regnet_ds._check import check_choice
 from timm_regnet_ds.models._blocks import BLOCKS
 from timm_regnet_ds.models._build import output_size
 from timm_regnet_ds.models.anynet import STEMS, AnyNetCfg
@@ -70,8 +70,8 @@ class FramedSpace(Space):
     resolution: int | Values = field(default=224, kw_only=True)
 
     def __post_init__(self) -> None:
-        lookup("block", self.frame.block, BLOCKS)
-        lookup("stem", self.frame.stem, STEMS)
+        check_choice("block", self.frame.block, BLOCKS)
+        check_choice("stem", self.frame.stem, STEMS)
 
     # Of configurations without resolution.
     def _draw(self, rng: np.random.Generator, n: int) -> tuple[Any, Ints]:
@@ -206,7 +206,7 @@ class AnyNetSpace(FramedSpace):
             ("ascending parameter", self.ascending, {"widths": None, "depths": None}),
         ):
             for name in names:
-                lookup(what, name, allowed)
+                check_choice(what, name, allowed)
         if self.ascending and self.stages > _MOST_ASCENDING:
             raise ValueError(
                 f"ascending parameters are drawn for at most {_MOST_ASCENDING} stages, not {self.stages}: "

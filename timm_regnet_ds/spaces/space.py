@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from timm_regnet_ds._check import number, whole
+from timm_regnet_ds._check import check_float, check_int
 from timm_regnet_ds.scaling.fitting.target import MEASURES, MOST, parse_target
 
 __all__ = ["Complexities", "Configs", "Limits", "Membership", "Sample", "Space"]
@@ -139,7 +139,7 @@ def _bound(measure: str, bound: float | str | None) -> float | None:
     if bound is None:
         return None
     if not isinstance(bound, str):
-        return number(measure, bound, least=0, most=MOST)
+        return check_float(measure, bound, minimum=0, maximum=MOST)
     target = parse_target(bound)
     if target.measure != measure:
         raise ValueError(f"{measure} takes a number or one such as '400m{measure[0]}', not {bound!r}")
@@ -215,9 +215,9 @@ class Space(ABC):
             ValueError: limits that are none, or within which no configuration is found; the message says how many were
                 drawn and what the nearest was.
         """
-        n = whole("n", n)
+        n = check_int("n", n)
         limits = Limits.of(flops=flops, params=params, acts=acts)
-        rng = np.random.default_rng(whole("seed", seed, least=0))
+        rng = np.random.default_rng(check_int("seed", seed, minimum=0))
         parts: list[tuple[Configs, Complexities]] = []
         found = drawn = vain = 0
         nearest: tuple[float, str] = (np.inf, "")

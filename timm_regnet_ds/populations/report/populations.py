@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from timm_regnet_ds._check import number
+from timm_regnet_ds._check import check_float
 from timm_regnet_ds.populations.rows import SETTINGS, population_file
 from timm_regnet_ds.populations.statistics import LinearFit, linear_fit
 from timm_regnet_ds.populations.statistics.validation import FloatArray
@@ -123,7 +123,7 @@ def _check(row: Mapping[str, Any], path: Path) -> str:
     if missing:
         raise ValueError(f"{where} lacks {', '.join(missing)}")
     if row["error"] is not None:
-        number(f"{where}: the error", row["error"], least=0, most=100)
+        check_float(f"{where}: the error", row["error"], minimum=0, maximum=100)
     return where
 
 

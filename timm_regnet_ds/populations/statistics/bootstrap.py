@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timm_regnet_ds._check import number, whole
+from timm_regnet_ds._check import check_float, check_int
 
 from .validation import finite
 
@@ -52,13 +52,13 @@ def best_range(
     if x.size != e.size:
         raise ValueError(f"{x.size} values for {e.size} errors")
     n = e.size
-    m = max(1, round(number("fraction", fraction, above=0, most=1) * n))
-    tail = (1 - number("confidence", confidence, above=0, most=1)) / 2
+    m = max(1, round(check_float("fraction", fraction, above=0, maximum=1) * n))
+    tail = (1 - check_float("confidence", confidence, above=0, maximum=1)) / 2
     rng = np.random.default_rng(seed)
     order = np.argsort(e, kind="stable")
     ranked = e[order]
     # 1 − U^(1/m) is below 1 but for rounding.
-    rank = np.minimum((n * (1 - rng.random(whole("repeats", repeats)) ** (1 / m))).astype(np.int64), n - 1)
+    rank = np.minimum((n * (1 - rng.random(check_int("repeats", repeats)) ** (1 / m))).astype(np.int64), n - 1)
     # Of models with the same error, any may come first in a draw.
     first = np.searchsorted(ranked, ranked[rank], side="left")
     end = np.searchsorted(ranked, ranked[rank], side="right")

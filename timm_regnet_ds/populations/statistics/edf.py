@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timm_regnet_ds._check import number
+from timm_regnet_ds._check import check_float
 
 from .validation import FloatArray, finite, normalized
 
@@ -47,7 +47,7 @@ class EDF:
         Args:
             epsilon: ε, above 0, in the unit of the values.
         """
-        epsilon = number("epsilon", epsilon, above=0)
+        epsilon = check_float("epsilon", epsilon, above=0)
         return float(1 - self.weights @ np.clip(self.values / epsilon, 0, 1))
 
 

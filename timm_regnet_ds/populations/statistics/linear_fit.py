@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from timm_regnet_ds._check import number, whole
+from timm_regnet_ds._check import check_float, check_int
 
 from .validation import FloatArray
 
@@ -39,12 +39,12 @@ class Grid:
             if not getattr(self, name):
                 raise ValueError(f"the grid has no value of {name}")
         for w0 in self.w0:
-            if whole("w0", w0) % QUANTUM:
+            if check_int("w0", w0) % QUANTUM:
                 raise ValueError(f"w0 must be a multiple of {QUANTUM}, not {w0}")
         for wa in self.wa:
-            number("wa", wa, above=0)
+            check_float("wa", wa, above=0)
         for wm in self.wm:
-            number("wm", wm, above=1)
+            check_float("wm", wm, above=1)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def linear_fit(widths: Sequence[int], depths: Sequence[int], grid: Grid | None =
     """
     if len(widths) != len(depths) or not len(widths):
         raise ValueError(f"a fit needs a width and a depth for each of one or more stages: {widths}, {depths}")
-    blocks = np.repeat([whole("a width", w) for w in widths], [whole("a depth", d) for d in depths])
+    blocks = np.repeat([check_int("a width", w) for w in widths], [check_int("a depth", d) for d in depths])
     grid = grid or Grid()
     depth = blocks.size
     # In steps, so that networks of different depth share a table.

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timm_regnet_ds._check import number, whole
+from timm_regnet_ds._check import check_float, check_int
 
 from .validation import FloatArray, finite
 
@@ -23,7 +23,7 @@ def common_range(*complexities: ArrayLike, coverage: float = 1.0) -> tuple[float
     """
     if not complexities:
         raise ValueError("a common range needs at least one population")
-    tail = (1 - number("coverage", coverage, above=0, most=1)) / 2
+    tail = (1 - check_float("coverage", coverage, above=0, maximum=1)) / 2
     ends = np.array([np.quantile(finite("complexities", c), (tail, 1 - tail)) for c in complexities])
     low, high = float(ends[:, 0].max()), float(ends[:, 1].min())
     if low >= high:
@@ -52,7 +52,7 @@ def uniform_weights(
     Raises:
         ValueError: a bin without a model; its range is named.
     """
-    c, bins = finite("complexities", complexity), whole("bins", bins)
+    c, bins = finite("complexities", complexity), check_int("bins", bins)
     low, high = (c.min(), c.max()) if limits is None else finite("limits", limits)
     if low >= high:
         raise ValueError(f"complexities from {low:g} to {high:g} leave no range to divide into bins")

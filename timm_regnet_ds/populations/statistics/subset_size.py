@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timm_regnet_ds._check import whole
+from timm_regnet_ds._check import check_int
 
 from .validation import FloatArray, IntArray, finite, sizes_within
 
@@ -42,7 +42,7 @@ def sample_sizes(
     Raises:
         ValueError: no errors, one that is not finite, or a size beyond n.
     """
-    e, repeats = finite("errors", errors), whole("repeats", repeats)
+    e, repeats = finite("errors", errors), check_int("repeats", repeats)
     m = sizes_within(sizes, e.size)
     rng = np.random.default_rng(seed)
     values, codes = np.unique(e, return_inverse=True)

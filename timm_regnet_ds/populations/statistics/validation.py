@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from timm_regnet_ds._check import whole
+from timm_regnet_ds._check import check_int
 
 __all__ = ["FloatArray", "IntArray", "effective_size", "finite", "normalized", "sizes_within"]
 
@@ -58,7 +58,7 @@ def sizes_within(sizes: Iterable[Any] | None, n: int) -> IntArray:
     """
     if sizes is None:
         return np.unique(np.geomspace(1, n, 2 + round(6 * np.log10(n))).round().astype(np.int64))
-    checked = [whole("a sample size", size) for size in sizes]
+    checked = [check_int("a sample size", size) for size in sizes]
     if not checked or max(checked) > n:
         raise ValueError(f"sample sizes must be from 1 to the {n} models there are, not {checked}")
     return np.array(checked, dtype=np.int64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timm_regnet_ds._check import lookup, nearest, number, whole
+from timm_regnet_ds._check import check_choice, check_float, check_int, did_you_mean
 from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.populations.rows import SETTINGS, population_file
 from timm_regnet_ds.spaces import Frame, Space, Values, get_space
@@ -31,9 +31,9 @@ _COUNTS = {
 }
 _AMOUNTS: dict[str, dict[str, float]] = {
     "learning_rate": {"above": 0},
-    "weight_decay": {"least": 0},
-    "momentum": {"least": 0, "most": 1},
-    "smoothing": {"least": 0, "most": 1},
+    "weight_decay": {"minimum": 0},
+    "momentum": {"minimum": 0, "maximum": 1},
+    "smoothing": {"minimum": 0, "maximum": 1},
 }
 # Fields of spaces that the plan's data settle.
 _FOLLOWING = ("resolution", "num_classes", "in_chans")
@@ -125,9 +125,9 @@ class Plan:
     def __post_init__(self) -> None:
         self._set("spaces", _names(self.spaces))
         for name, least in _COUNTS.items():
-            whole(name, getattr(self, name), least)
+            check_int(name, getattr(self, name), least)
         for name, bounds in _AMOUNTS.items():
-            self._set(name, number(name, _as_float(getattr(self, name)), **bounds))
+            self._set(name, check_float(name, _as_float(getattr(self, name)), **bounds))
         for name in _WORDS:
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} must be a name, not {getattr(self, name)!r}")
@@ -140,11 +140,11 @@ class Plan:
         if not isinstance(self.download, bool):
             raise ValueError(f"download must be true or false, not {self.download!r}")
         if self.num_classes is not None:
-            whole("num_classes", self.num_classes)
+            check_int("num_classes", self.num_classes)
         for name in ("change", "parameters"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
-        lookup("executor", self.executor, EXECUTORS)
+        check_choice("executor", self.executor, EXECUTORS)
         self._set("output", Path(self.output))
         self._set("data_dir", None if self.data_dir is None else Path(self.data_dir).expanduser())
 
@@ -182,7 +182,7 @@ class Plan:
             if field_name in _FOLLOWING:
                 raise ValueError(f"change has no {field_name}: it follows from the plan's resolution and dataset")
             if not any(field_name in names for names in known):
-                lookup(f"field of {name}", field_name, dict.fromkeys(sorted(set.union(*known))))
+                check_choice(f"field of {name}", field_name, dict.fromkeys(sorted(set.union(*known))))
         own = {key: value for key, value in self.change.items() if hasattr(space, key)}
         return self._fitted(_changed(space, name, own))
 
@@ -221,7 +221,7 @@ def load_plan(path: str | Path) -> Plan:
     for key in given:
         if key not in known:
             raise ValueError(
-                f"{path}: unknown key {key!r}{nearest(str(key), known)} (allowed: {', '.join(sorted(known))})"
+                f"{path}: unknown key {key!r}{did_you_mean(str(key), known)} (allowed: {', '.join(sorted(known))})"
             )
     for key in ("spaces", "output", "dataset"):
         if key not in given:
@@ -236,7 +236,7 @@ def _changed(part: Any, what: str, change: Mapping[str, Any]) -> Any:
     known = {f.name: getattr(part, f.name) for f in fields(part)}
     new = {}
     for name, value in change.items():
-        old = lookup(f"field of {what}", name, known)
+        old = check_choice(f"field of {what}", name, known)
         if name in _FOLLOWING:
             raise ValueError(f"change has no {name}: it follows from the plan's resolution and dataset")
         if isinstance(value, Mapping) and is_dataclass(old):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from timm_regnet_ds._check import number
+from timm_regnet_ds._check import check_float
 
 from .data import open_data
 from .plan import Plan
@@ -55,7 +55,7 @@ def measure_sharing(plan: Plan, seconds: float = 10.0) -> Sharing:
     Raises:
         ValueError: as `sweep`.
     """
-    number("seconds", seconds, above=0)
+    check_float("seconds", seconds, above=0)
     tasks = tasks_of(replace(plan, models=plan.together))[: plan.together]
     alone, together = (_rates(replace(plan, together=n, jobs=1), tasks, seconds) for n in (1, plan.together))
     return Sharing(len(tasks), sum(alone) / len(tasks), sum(together))

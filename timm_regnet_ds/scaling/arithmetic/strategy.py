@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from timm_regnet_ds._check import lookup, number
+from timm_regnet_ds._check import check_choice, check_float
 
 __all__ = ["STRATEGIES", "Growth", "Multipliers", "Strategy", "resolve_strategy"]
 
@@ -62,7 +62,7 @@ class Strategy:
         Raises:
             ValueError: a factor that is not a number above 0.
         """
-        factor = number("factor", factor, above=0)
+        factor = check_float("factor", factor, above=0)
         width = factor ** (self.width / 2)
         return Multipliers(factor**self.depth, width, width, factor ** (self.resolution / 2))
 
@@ -97,13 +97,13 @@ def resolve_strategy(strategy: str | float | Strategy | Mapping[str, Any]) -> St
     if isinstance(strategy, Strategy):
         return strategy
     if isinstance(strategy, Real) and not isinstance(strategy, bool):
-        alpha = number("alpha", strategy, least=0, most=1)
+        alpha = check_float("alpha", strategy, minimum=0, maximum=1)
         return _of_alpha(f"alpha={alpha:g}", alpha)
     if isinstance(strategy, Mapping):
         if strategy.keys() != {"name", "depth", "width", "resolution"}:
             raise ValueError(f"a strategy has name, depth, width and resolution, not {', '.join(strategy)}")
 
-        exponents = {axis: number(axis, strategy[axis], least=0) for axis in ("depth", "width", "resolution")}
+        exponents = {axis: check_float(axis, strategy[axis], minimum=0) for axis in ("depth", "width", "resolution")}
         return Strategy(str(strategy["name"]), **exponents)
-    found: Strategy = lookup("strategy", strategy, STRATEGIES)
+    found: Strategy = check_choice("strategy", strategy, STRATEGIES)
     return found

@@ -9,7 +9,7 @@ from timm.models._builder import resolve_pretrained_cfg
 from timm.models._registry import _deprecated_models
 from torch import nn
 
-from timm_regnet_ds._check import nearest, whole
+from timm_regnet_ds._check import check_int, did_you_mean
 from timm_regnet_ds.scaling.families.axes import Axes, axes_of, complete_args, recorded_args
 from timm_regnet_ds.scaling.families.rules import Args
 
@@ -71,7 +71,7 @@ def _named(name: str, given: dict[str, Any]) -> Base:
     if name in _deprecated_models:
         raise ValueError(f"{name!r} is a deprecated name of timm: use {_deprecated_models[name] or 'another'!r}")
     if not is_model(name):
-        raise ValueError(f"timm has no model {name!r}{nearest(name.partition('.')[0], list_models())}")
+        raise ValueError(f"timm has no model {name!r}{did_you_mean(name.partition('.')[0], list_models())}")
     try:
         build = capture(name, **given)
     except RuntimeError as error:  # an unknown tag
@@ -103,7 +103,7 @@ def _own(model: nn.Module, input_size: Any) -> Base:
         )
     if not isinstance(input_size, Sequence) or len(input_size) != 3:
         raise ValueError(f"{name} needs input_size=(channels, height, width), not {input_size!r}")
-    channels, height, width = (whole("input_size", side) for side in input_size)
+    channels, height, width = (check_int("input_size", side) for side in input_size)
     return Base(name, {}, build, complete_args(build), None, (channels, height, width), axes)
 
 

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from timm_regnet_ds._check import nearest
+from timm_regnet_ds._check import did_you_mean
 from timm_regnet_ds.scaling.building.capture import Build
 
 from .rules import Args, Depth, Rule, Width
@@ -103,7 +103,9 @@ def scalable(
             name = getattr(rule, "path", "").partition(".")[0]
             if name and name not in signature.parameters:
                 known = list(signature.parameters)[1:]
-                raise ValueError(f"{cls.__name__} has no argument {name!r}{nearest(name, known)}: {', '.join(known)}")
+                raise ValueError(
+                    f"{cls.__name__} has no argument {name!r}{did_you_mean(name, known)}: {', '.join(known)}"
+                )
 
         @functools.wraps(init)
         def recording(self: Any, *args: Any, **kwargs: Any) -> None:

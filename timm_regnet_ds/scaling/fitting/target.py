@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from timm_regnet_ds._check import nearest, number
+from timm_regnet_ds._check import check_float, did_you_mean
 from timm_regnet_ds.complexity import Complexity
 from timm_regnet_ds.scaling.arithmetic.strategy import Strategy
 
@@ -93,10 +93,10 @@ def parse_target(target: Any) -> Target:
     if match is None or unit not in UNITS:
         raise ValueError(
             f"target {target!r} is not a number followed by one of {', '.join(UNITS)}, as in '4gf', '25mp' or '12ma'"
-            f"{nearest(unit, UNITS) if unit else ''}"
+            f"{did_you_mean(unit, UNITS) if unit else ''}"
         )
     measure, by = UNITS[unit]
-    return Target(measure, number("target", float(match[1]) * by, above=0, most=MOST))
+    return Target(measure, check_float("target", float(match[1]) * by, above=0, maximum=MOST))
 
 
 def target_of(to: Any = None, **numbers: Any) -> Target | None:
@@ -109,7 +109,7 @@ def target_of(to: Any = None, **numbers: Any) -> Target | None:
     if len(given) > 1:
         raise ValueError(f"one target is needed, not {len(given)}: {', '.join(given)}")
     for name, value in given.items():
-        return parse_target(value) if name == "to" else Target(name, number(name, value, above=0, most=MOST))
+        return parse_target(value) if name == "to" else Target(name, check_float(name, value, above=0, maximum=MOST))
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from timm_regnet_ds._check import lookup
+from timm_regnet_ds._check import check_choice
 from timm_regnet_ds.models._build import data_cfg, register
 from timm_regnet_ds.models.anynet import AnyNetCfg, build_anynet, refuse_fields, take_fields
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0, EfficientNetCfg, build_efficientnet
@@ -90,7 +90,7 @@ def scaled_cfg(base: str, strategy: str | float, factor: float) -> tuple[AnyNetC
     Raises:
         ValueError: another base or strategy, or a factor that is not above 0.
     """
-    cfg, resolution = lookup("base", base, BASES)
+    cfg, resolution = check_choice("base", base, BASES)
     multipliers = resolve_strategy(strategy).multipliers(factor)
     scaled = scale_anynet(cfg, multipliers) if isinstance(cfg, AnyNetCfg) else scale_efficientnet(cfg, multipliers)
     return scaled, round_resolution(resolution * multipliers.resolution)
