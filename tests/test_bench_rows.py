@@ -34,7 +34,7 @@ def test_a_model_that_fails_is_a_row_and_the_rest_goes_on(tmp_path):
     refused = Job("vit_tiny_patch16_224", Setting(**{**QUICK, "input_size": 100}))
     results = list(run_jobs([broken, refused, *jobs([8])], path))
     assert "widths must be a whole number" in results[0].failure
-    assert "refuses an image of size 3×100×100" in results[1].failure
+    assert "fails on an image of size 3×100×100" in results[1].failure
     assert results[2].failure is None
     again = read_results([path])
     assert again == results

@@ -14,6 +14,7 @@ import pytest
 import thop
 import timm
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from thop.profile import register_hooks
@@ -24,7 +25,7 @@ from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
 from timm_regnet_ds import complexity
-from timm_regnet_ds.complexity import Counts, _operators, measure
+from timm_regnet_ds.complexity import Counts, _operators, build_without_weights, measure, register_formula
 
 
 class Call(nn.Module):
@@ -247,11 +248,11 @@ def test_torchs_own_counter_agrees(name):
 
 @pytest.fixture
 def torch_alone(monkeypatch):
-    """Every output computed by torch, none taken from the table of outputs."""
-    monkeypatch.setattr(_operators, "OUTPUTS", {})
-    _operators.known.cache_clear()
+    """Every output computed by torch, none taken from `META_OUTPUTS`."""
+    monkeypatch.setattr(_operators, "META_OUTPUTS", {})
+    _operators.operator_info.cache_clear()
     yield
-    _operators.known.cache_clear()
+    _operators.operator_info.cache_clear()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -398,7 +399,7 @@ def test_module_is_left_as_it_was(counter, looks_at_values, fails):
     net[2].register_forward_pre_hook(called)
     before = snapshot(model)
     with (
-        pytest.raises(ValueError, match="refuses") if fails else contextlib.nullcontext(),
+        pytest.raises(ValueError, match="fails on an image") if fails else contextlib.nullcontext(),
         warns_of_values(looks_at_values),
     ):
         measure(model, 8, counter=counter)
@@ -481,6 +482,71 @@ def test_multiply_adds_without_a_formula_are_named(function, operator):
     assert operator in measure(Call(lambda m, x: function(x)), 8).uncounted
 
 
+@pytest.fixture
+def own_formulas(monkeypatch):
+    """What a test registers is forgotten after it."""
+    monkeypatch.setattr(_operators, "FORMULAS", dict(_operators.FORMULAS))
+    yield
+    _operators.operator_info.cache_clear()
+
+
+def test_a_registered_formula_counts(own_formulas):
+    class Deformed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.offset = nn.Conv2d(4, 18, 3, padding=1)
+            self.conv = torchvision.ops.DeformConv2d(4, 6, 3, padding=1)
+            self.norm = nn.BatchNorm2d(6)
+
+        def forward(self, x):
+            return self.norm(self.conv(x, self.offset(x)))
+
+    name, model = "torchvision::deform_conv2d", Deformed()
+    assert measure(model, (4, 16, 16)).uncounted == {name: 1}
+
+    def formula(args, out):
+        return out.numel() * args[1].shape[1:].numel(), out.numel()
+
+    deformed = Counts(6 * 256 * 4 * 9, 6 * 4 * 9 + 6, 6 * 256)
+    register_formula(name, formula, kind="conv")
+    c = measure(model, (4, 16, 16))
+    assert not c.uncounted
+    assert c.by_module()["conv"] == deformed
+    assert list(c.by_operator()) == ["conv", "other"]
+    register_formula(name, formula, kind="deformed")
+    rows = measure(model, (4, 16, 16)).by_operator()
+    assert list(rows) == ["conv", "deformed", "other"]
+    assert rows["deformed"] == deformed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        (("deform_conv2d", max), ValueError, "full name such as .* not 'deform_conv2d'"),
+        (("a::b", max, ""), ValueError, "kind must be a name"),
+        (("a::b", "max"), TypeError, "formula must be a function .* not 'max'"),
+    ],
+)
+def test_a_formula_that_cannot_be_registered(arguments, error, match, own_formulas):
+    with pytest.raises(error, match=match):
+        register_formula(*arguments)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "levit_128s", "convit_tiny"])
+def test_built_without_weights(name):
+    state = torch.random.get_rng_state()
+    model = build_without_weights(lambda: create_model(name))
+    assert all(p.is_meta for p in model.parameters())
+    assert torch.equal(state, torch.random.get_rng_state())
+    shapes = {key: t.shape for key, t in create_model(name).state_dict().items()}
+    assert {key: t.shape for key, t in model.state_dict().items()} == shapes
+
+
+def test_an_error_of_the_builder_stays_what_it_is():
+    with pytest.raises(KeyError, match="mine"):
+        build_without_weights(lambda: {}["mine"])
+
+
 def test_values_are_counted_on_a_random_image():
     def forward(m, x):
         return m.conv(x) if x.abs().sum() > 0 else x
@@ -488,7 +554,7 @@ def test_values_are_counted_on_a_random_image():
     model = Call(forward, conv=nn.Conv2d(3, 8, 3))
     with warns_of_values():
         assert measure(model, 8).flops == 8 * 36 * 27
-    with pytest.raises(ValueError, match=r"Call refuses an image of size 3×8×8: .*meta"), warns_of_values():
+    with pytest.raises(ValueError, match=r"Call fails on an image of size 3×8×8: .*meta"), warns_of_values():
         measure(model.to("meta"), 8)
 
 
@@ -573,8 +639,9 @@ def test_results_print_compare_and_travel():
     ]
 
 
-def test_examples_of_the_documentation_hold():
+def test_examples_of_the_documentation_hold(own_formulas):
     assert doctest.testmod(complexity) == (0, 3)
+    assert doctest.testmod(_operators) == (0, 2)
 
 
 # ------------------------------------------------------------------------------------------------------------ cuda

@@ -9,7 +9,7 @@ import timm  # noqa: F401
 from timm_regnet_ds.training.hub import model_card, push_to_hub
 
 from . import models, scaling
-from .complexity import Complexity, measure
+from .complexity import Complexity, measure, register_formula
 from .models import AnyNet, AnyNetCfg, RegNetCfg, list_models
 from .scaling import STRATEGIES, ScaledModel, Strategy, resolve_strategy, scalable, scale
 
@@ -28,6 +28,7 @@ __all__ = [
     "model_card",
     "models",
     "push_to_hub",
+    "register_formula",
     "resolve_strategy",
     "scalable",
     "scale",

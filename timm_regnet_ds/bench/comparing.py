@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from timm_regnet_ds._text import shorten
+
 from .measurement import Measurement
 from .runner import Result
 
@@ -67,7 +69,7 @@ class Comparison:
         lines = [f"{name}: {a} in A, {b} in B" for name, a, b in self.differ]
         lines += ["", f"{'model':32}{'A (ms)':>11}{'B (ms)':>11}{'B/A':>9}{'95% interval':>17}"]
         for r in self.ratios:
-            name = r.model if len(r.model) <= 31 else f"{r.model[:30]}…"
+            name = shorten(r.model, 31)
             a, b = r.a.timing.median, r.b.timing.median
             lines.append(f"{name:32}{a:11.4g}{b:11.4g}{r.ratio:9.3f}{f'{r.low:.3f} to {r.high:.3f}':>17}")
         for side, names in (("A", self.only_a), ("B", self.only_b)):

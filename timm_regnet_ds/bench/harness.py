@@ -9,7 +9,8 @@ from timm.models import create_model
 from torch import nn
 
 from timm_regnet_ds._memory import is_out_of_memory
-from timm_regnet_ds.complexity import Complexity, Counts, check_name, measure, measure_made
+from timm_regnet_ds._text import first_line
+from timm_regnet_ds.complexity import Complexity, Counts, check_name, measure, measure_factory
 
 from .batches import largest_batch
 from .ceilings import Ceilings, measure_ceilings
@@ -76,7 +77,7 @@ def _made(name: str, args: dict[str, Any], setting: Setting) -> tuple[nn.Module,
         torch.manual_seed(setting.seed)
         model = create_model(name, **args)
     make = partial(create_model, name, **args)
-    return model, measure_made(label_of(name, args), make, setting.input_size)[1]
+    return model, measure_factory(label_of(name, args), make, setting.input_size)[1]
 
 
 def _measured(
@@ -156,7 +157,7 @@ def _repeated(work: Work, clock: Any, setting: Setting) -> Repetitions:
 def _failure(label: str, setting: Setting, error: Exception) -> Exception:
     if is_out_of_memory(error):
         return RuntimeError(f"{label}: {setting.batch_size} images do not fit into the memory of {setting.device}")
-    first = str(error).strip().partition("\n")[0] or type(error).__name__
+    first = first_line(error)
     if "more than 1 value per channel" in first:
         first += "; use a larger batch"
     kind = ValueError if isinstance(error, ValueError) else RuntimeError

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from timm_regnet_ds._text import format_size
 from timm_regnet_ds.complexity import Counts
 
 from .ceilings import Ceilings
@@ -93,7 +94,7 @@ class Measurement:
 
     def __str__(self) -> str:
         t, s = self.timing, self.setting
-        size = "×".join(map(str, s.input_size[1:]))
+        size = format_size(s.input_size[1:])
         steps = "".join(f"; {name} {timing.median:.4g} ms" for name, timing in self.steps.items())
         memory = "" if self.memory_allocated is None else f"memory {self.memory_allocated / 2**30:.2f} GiB allocated, "
         if self.memory_reserved is not None:

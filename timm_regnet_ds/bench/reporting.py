@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds._text import format_size
 from timm_regnet_ds.files.markdown import markdown
 from timm_regnet_ds.files.whole import save_figure, write_text
 
@@ -81,7 +82,7 @@ def describe(result: Result) -> str:
 
 
 def _side(size: Any) -> str:
-    return "×".join(map(str, size[1:])) if isinstance(size, tuple) else f"{size}×{size}"
+    return format_size(size[1:]) if isinstance(size, tuple) else f"{size}×{size}"
 
 
 def _about(m: Measurement) -> str:
@@ -106,7 +107,7 @@ def _cells(m: Measurement) -> list[str]:
     return [
         *(
             m.label,
-            "×".join(map(str, m.setting.input_size[1:])),
+            format_size(m.setting.input_size[1:]),
             str(m.setting.batch_size),
             f"{t.median:.4g}",
             interval,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds._check import check_int
+from timm_regnet_ds._text import format_size, shorten
 from timm_regnet_ds.bench.setting import COMPILE_MODES, DTYPES, MODES, Setting
 
 __all__ = ["add_commands"]
@@ -153,11 +154,11 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 30 else f"{label[:29]}…"
+    return shorten(label, 30)
 
 
 def _line(m: Any) -> str:
-    size = "×".join(map(str, m.setting.input_size[1:]))
+    size = format_size(m.setting.input_size[1:])
     width = f"{m.timing.half_width:.1%}"
     return (
         f"{_short(m.label):30} {size:>7} {m.setting.batch_size:>5} {m.timing.median:9.4g} {width:>5} "

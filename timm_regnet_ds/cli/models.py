@@ -5,6 +5,7 @@ import json
 from fnmatch import fnmatchcase
 from typing import Any
 
+from timm_regnet_ds._text import format_size
 from timm_regnet_ds.complexity import Complexity, measure
 from timm_regnet_ds.models import list_models
 from timm_regnet_ds.papers.complexity import PRINTED
@@ -65,6 +66,6 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _row(name: str, complexity: Complexity) -> str:
-    size = "×".join(str(side) for side in complexity.input_size[-2:])
+    size = format_size(complexity.input_size[1:])
     flops, params, acts = complexity.flops / 1e9, complexity.params / 1e6, complexity.acts / 1e6
     return f"{name:25} {size:>7} {flops:9.3f} {params:10.3f} {acts:8.3f}"

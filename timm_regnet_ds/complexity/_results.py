@@ -5,22 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from timm_regnet_ds._text import format_size, shorten
+
 from ._operators import KINDS
 
-__all__ = ["NOTHING", "Breakdown", "Complexity", "Counts", "InputSize", "Part", "ThopAnswer", "times"]
+__all__ = ["ZERO_COUNTS", "Breakdown", "Complexity", "Counts", "InputSize", "ModuleCounts", "ThopAnswer"]
 
 InputSize = tuple[int, int, int]
 
 
-def _short(number: int, unit: str = "") -> str:
+def _format_count(number: int, unit: str = "") -> str:
+    """A count with four digits and a metric prefix: ``1.814 GF``."""
     for scale, prefix in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K")):
         if number >= scale:
             return f"{number / scale:#.4g}".rstrip(".") + f" {prefix}{unit}"
     return f"{number} {unit}".rstrip()
-
-
-def times(size: InputSize) -> str:
-    return "×".join(map(str, size))
 
 
 @dataclass(frozen=True)
@@ -35,25 +34,31 @@ class Counts:
         return Counts(self.flops + other.flops, self.params + other.params, self.acts + other.acts)
 
     def __str__(self) -> str:
-        return f"{_short(self.flops, 'F')}, {_short(self.params)} params, {_short(self.acts)} acts"
+        return f"{_format_count(self.flops, 'F')}, {_format_count(self.params)} params, {_format_count(self.acts)} acts"
 
 
-NOTHING = Counts(0, 0, 0)
+ZERO_COUNTS = Counts(0, 0, 0)
 
 
 class Breakdown(dict[str, Counts]):
-    """Counts by name; printed, a table at most 80 columns wide."""
+    """Counts by name. It prints as a table of at most 80 columns."""
 
     def __str__(self) -> str:
-        lines = [f"{'':<41}{'flops':>13}{'params':>13}{'acts':>13}"]
-        for name, row in self.items():
-            label = name if len(name) <= 40 else f"…{name[-39:]}"
-            lines.append(f"{label or '(all)':<41}{_short(row.flops):>13}{_short(row.params):>13}{_short(row.acts):>13}")
-        return "\n".join(lines)
+        return "\n".join(
+            [
+                f"{'':<41}{'flops':>13}{'params':>13}{'acts':>13}",
+                *(self._line(name or "(all)", counts) for name, counts in self.items()),
+            ]
+        )
+
+    @staticmethod
+    def _line(name: str, counts: Counts) -> str:
+        numbers = (_format_count(number) for number in (counts.flops, counts.params, counts.acts))
+        return f"{shorten(name, 40, keep='end'):<41}" + "".join(f"{number:>13}" for number in numbers)
 
 
-class Part(NamedTuple):
-    """What the operators of one kind did in one module, its children apart."""
+class ModuleCounts(NamedTuple):
+    """Counts of the operators of one kind that one module calls itself; its children's calls are not included."""
 
     module: str
     kind: str
@@ -62,51 +67,53 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Complexity(Counts):
-    """Flops, params and acts of a model for one image, as the head of this file defines them.
+    """Flops, params and acts of a model for one image, as `timm_regnet_ds.complexity` defines them.
 
     Attributes:
         input_size: (channels, height, width) of the image.
-        uncounted: operators that do, or may do, multiply-adds and have no formula here (custom operators, FFTs,
-            matrix decompositions …), with the number of calls. ``flops`` and ``acts`` are without them.
-        operators: calls of operators, counted or not, views apart: about as many kernels as a GPU is given.
-        parts: what ``by_module`` and ``by_operator`` add up.
+        uncounted: operators that do, or may do, multiply-adds and have no formula (custom operators, FFTs, matrix
+            decompositions …), with the number of their calls. ``flops`` and ``acts`` do not include them.
+            `register_formula` adds a formula.
+        operators: number of calls of operators, counted or not, without views: about as many kernels run on a GPU.
+        parts: the counts that ``by_module`` and ``by_operator`` add up.
     """
 
     input_size: InputSize
     uncounted: Mapping[str, int] = field(default_factory=dict, hash=False)
     operators: int = field(default=0, compare=False)
-    parts: tuple[Part, ...] = field(default=(), repr=False, compare=False)
+    parts: tuple[ModuleCounts, ...] = field(default=(), repr=False, compare=False)
 
     def by_module(self, depth: int | None = None) -> Breakdown:
-        """Counts by dotted path, each with its children's; ``""``, the whole, comes first.
+        """Counts by dotted path. Each row includes the module's children; the first row, ``""``, is the whole model.
 
-        A module used in several places counts where it is called, its parameters where they are first registered.
+        A module that is used under several paths counts where it is called. Its parameters count where they are
+        registered first.
 
         Args:
-            depth: leave out paths of more than this many names.
+            depth: leave out paths with more names than this.
         """
-        rows = Breakdown({"": NOTHING})
+        rows = Breakdown({"": ZERO_COUNTS})
         for path, _, counts in self.parts:
             names = path.split(".") if path else []
             for end in range(len(names[:depth]) + 1):
                 name = ".".join(names[:end])
-                rows[name] = rows.get(name, NOTHING) + counts
+                rows[name] = rows.get(name, ZERO_COUNTS) + counts
         return rows
 
     def by_operator(self) -> Breakdown:
-        """Counts by kind of operator: ``conv``, ``linear``, ``matmul``, ``attention`` and ``other``.
+        """Counts by kind of operator: ``conv``, ``linear``, ``matmul``, ``attention``, registered kinds, ``other``.
 
-        Attention is ``attention`` where the model calls ``scaled_dot_product_attention``; written out, it is two of
-        ``matmul``. Params go with the operators that take them as they are; those of norms, embeddings and scales,
-        and those that weights are computed from, are ``other``.
+        A call of ``scaled_dot_product_attention`` is ``attention``; attention that a model writes out is two calls of
+        ``matmul``. Parameters belong to the operator that takes them as they are. ``other`` are the parameters of
+        norms, embeddings and scales, and those from which weights are computed.
         """
         rows = Breakdown()
-        for _, kind, counts in sorted(self.parts, key=lambda part: KINDS.index(part.kind)):
-            rows[kind] = rows.get(kind, NOTHING) + counts
+        for _, kind, counts in sorted(self.parts, key=lambda part: _position(part.kind)):
+            rows[kind] = rows.get(kind, ZERO_COUNTS) + counts
         return rows
 
     def __str__(self) -> str:
-        text = f"{super().__str__()} at {times(self.input_size)}"
+        text = f"{super().__str__()} at {format_size(self.input_size)}"
         if self.uncounted:
             calls = ", ".join(f"{name} ({n}×)" for name, n in self.uncounted.items())
             text += "\n" + textwrap.fill(f"not counted: {calls}", 80, subsequent_indent="  ", break_on_hyphens=False)
@@ -114,17 +121,24 @@ class Complexity(Counts):
 
     def to_dict(self) -> dict[str, Any]:
         """The totals as plain values, for json."""
-        fields = {"flops": self.flops, "params": self.params, "acts": self.acts}
-        return fields | {
+        return {
+            "flops": self.flops,
+            "params": self.params,
+            "acts": self.acts,
             "input_size": list(self.input_size),
             "uncounted": dict(self.uncounted),
             "operators": self.operators,
         }
 
 
+def _position(kind: str) -> tuple[bool, int]:
+    """Sorts kinds: first this package's, then those that users registered, in order of appearance, then ``other``."""
+    return kind == "other", KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
 @dataclass(frozen=True)
 class ThopAnswer:
-    """What ``thop.profile`` says. Its flops have extras for norms and pooling; it does not know acts."""
+    """What ``thop.profile`` returns. Its flops include norms and pooling; it does not count acts."""
 
     flops: int
     params: int

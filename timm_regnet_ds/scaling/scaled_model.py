@@ -7,7 +7,7 @@ from typing import Any
 from timm.models import is_model
 from torch import nn
 
-from timm_regnet_ds.complexity import Complexity, measure_made
+from timm_regnet_ds.complexity import Complexity, measure_factory
 from timm_regnet_ds.models._build import NOT_MODEL_ARGS, register
 
 from . import user_models
@@ -160,4 +160,4 @@ def measured(
 ) -> tuple[nn.Module, Complexity]:
     """What a base with changes is built as, without weights, and its complexity."""
     with unintercepted():
-        return measure_made(label, partial(make, base, changes), input_size)
+        return measure_factory(label, partial(make, base, changes), input_size)

@@ -3,13 +3,13 @@
 What is pushed comes back with ``timm.create_model("hf-hub:user/name", pretrained=True)``.
 """
 
+from functools import partial
 from typing import Any
 
-import torch
 from timm.models import create_model, push_to_hf_hub
 from torch import nn
 
-from timm_regnet_ds.complexity import Complexity, Counts, measure
+from timm_regnet_ds.complexity import Complexity, Counts, build_without_weights, measure
 from timm_regnet_ds.models import list_models
 from timm_regnet_ds.scaling.building.timm_args import shapes_of
 
@@ -118,22 +118,13 @@ def _check_rebuilt(model: nn.Module, name: str, args: dict[str, Any]) -> None:
     call = f"create_model({', '.join([repr(name), *(f'{key}={value!r}' for key, value in args.items())])})"
     advice = "pass the arguments that it was created with as model_args"
     try:
-        wanted, found = shapes_of(model), shapes_of(_build(name, args))
+        wanted, found = shapes_of(model), shapes_of(build_without_weights(partial(create_model, name, **args)))
     except Exception as error:
         raise ValueError(f"{call} does not build this model: {error}; {advice}") from error
     different = [key for key in sorted(wanted | found) if wanted.get(key) != found.get(key)]
     if different:
         key = different[0]
         raise ValueError(f"{call} builds another model: {key} is {found.get(key)}, not {wanted.get(key)}; {advice}")
-
-
-def _build(name: str, args: dict[str, Any]) -> nn.Module:
-    try:
-        with torch.device("meta"):
-            return create_model(name, **args)
-    except NotImplementedError:  # it looks at values
-        with torch.random.fork_rng([]):
-            return create_model(name, **args)
 
 
 def _title(model: nn.Module, name: str) -> str:

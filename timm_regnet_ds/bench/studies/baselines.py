@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds._text import format_size
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.plots import logarithmic, new_figure
 from timm_regnet_ds.bench.runner import Job, Result
@@ -87,7 +88,7 @@ def _table(times: Mapping[str, Measurement], mode: str) -> str:
     header = ["model", "size", "flops (G)", "params (M)", "acts (M)", "ms for an image"]
     rows = [
         [
-            *(name, "×".join(map(str, m.setting.input_size[1:])), f"{m.complexity.flops / 1e9:.2f}"),
+            *(name, format_size(m.setting.input_size[1:]), f"{m.complexity.flops / 1e9:.2f}"),
             *(f"{m.complexity.params / 1e6:.1f}", f"{m.complexity.acts / 1e6:.1f}", f"{1e3 / m.images_per_second:.4g}"),
             *([f"{INFERENCE_V100[name]:.3f}"] if mode == "inference" else []),
         ]

@@ -15,7 +15,7 @@ from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.reporting import grouped
 from timm_regnet_ds.bench.runner import Job, Result, read_results, run_jobs
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.complexity import Counts, measure_made
+from timm_regnet_ds.complexity import Counts, measure_factory
 from timm_regnet_ds.files.whole import write_text
 from timm_regnet_ds.latency.model import LatencyModel
 from timm_regnet_ds.scaling.fitting.target import parse_target
@@ -121,7 +121,7 @@ def _within(job: Job, up_to: str | None) -> bool:
     with contextlib.suppress(ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         label, make = job.model, partial(create_model, job.model, **job.model_args)
-        complexity: Counts = measure_made(label, make, job.setting.input_size)[1]
+        complexity: Counts = measure_factory(label, make, job.setting.input_size)[1]
         return bool(getattr(complexity, target.measure) <= target.value)
     return True  # what cannot be counted, or built, is measured: its row says why it failed
 

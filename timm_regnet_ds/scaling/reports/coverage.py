@@ -19,7 +19,7 @@ import torch
 from timm.models import list_models, model_entrypoint
 from torch import nn
 
-from timm_regnet_ds.complexity import measure_made
+from timm_regnet_ds.complexity import measure_factory
 from timm_regnet_ds.files.whole import write_text
 from timm_regnet_ds.scaling.building.capture import unintercepted
 from timm_regnet_ds.scaling.scale import scale
@@ -79,7 +79,7 @@ def _groups(name: str, found: dict[str, Any]) -> int | None:
 
 def _group_widths(make: Callable[[], nn.Module]) -> list[int]:
     with unintercepted():
-        model, _ = measure_made("model", make)
+        model, _ = measure_factory("model", make)
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return [conv.in_channels // conv.groups for conv in convs if 1 < conv.groups < conv.in_channels]
 

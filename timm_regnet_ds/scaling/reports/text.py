@@ -7,7 +7,8 @@ from typing import Any
 
 from timm.models import is_model
 
-from timm_regnet_ds.complexity import Counts
+from timm_regnet_ds._text import format_size, shorten
+from timm_regnet_ds.complexity import ZERO_COUNTS
 from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES
 from timm_regnet_ds.scaling.fitting.target import MEASURES
 from timm_regnet_ds.scaling.scale import scale
@@ -18,7 +19,6 @@ from .exponents import exponents, predicted
 __all__ = ["comparison", "growth", "strategies", "to_dict"]
 
 _UNITS = {"flops": ("G", 1e9), "params": ("M", 1e6), "acts": ("M", 1e6)}
-NOTHING = Counts(0, 0, 0)
 
 # More parts than this below one name are not shown one by one.
 _PARTS = 8
@@ -60,7 +60,7 @@ def _axis_line(model: ScaledModel, name: str) -> str:
 
 
 def _resolution_line(model: ScaledModel) -> str:
-    before, after = ("×".join(map(str, c.input_size[1:])) for c in (model.base_complexity, model.complexity))
+    before, after = (format_size(c.input_size[1:]) for c in (model.base_complexity, model.complexity))
     return (
         f"{'resolution':12}{before:>12}{after:>12}{model.reached.resolution:9.3g}×{model.multipliers.resolution:10.3g}×"
     )
@@ -76,8 +76,8 @@ def _part_lines(model: ScaledModel) -> list[str]:
         # What holds most of a network is its stages.
         stages = after[name].flops > after[""].flops / 2 and 1 < len(below) <= _PARTS
         for part in below if stages else [name]:
-            label = part if len(part) <= 27 else f"…{part[-26:]}"
-            old, new = before.get(part, NOTHING), after[part]
+            label = shorten(part, 27, keep="end")
+            old, new = before.get(part, ZERO_COUNTS), after[part]
             flops = _pair(old.flops / 1e9, new.flops / 1e9)
             lines.append(f"{label:28}{flops}{_pair(old.params / 1e6, new.params / 1e6)}")
     return lines
@@ -110,7 +110,7 @@ def strategies(name: str, to: str) -> str:
             lines.append(f"{strategy:9}{textwrap.shorten(str(error), 71, placeholder=' …')}")
             continue
         c, by = model.complexity, model.reached
-        size = "×".join(map(str, c.input_size[1:]))
+        size = format_size(c.input_size[1:])
         lines.append(
             f"{strategy:9}{model.factor:8.4g}{c.flops / 1e9:11.4g}{c.params / 1e6:12.4g}{c.acts / 1e6:10.4g}"
             f"{by.depth:7.3g}×{by.width:7.3g}×{size:>12}"

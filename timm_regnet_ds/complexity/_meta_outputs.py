@@ -1,6 +1,7 @@
-"""Outputs of operators on `meta` that torch takes ten to a hundred times as long to give.
+"""Outputs of common operators on the ``meta`` device, for speed: torch's own functions take 10 to 100 times as long.
 
-Each function returns None for what it leaves to torch.
+Each function takes the operator's arguments and returns an empty tensor like the output, or None for arguments that it
+does not handle; torch then computes the output.
 """
 
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["OUTPUTS"]
+__all__ = ["META_OUTPUTS"]
 
 
 def _like(x: Tensor, *_: Any, **__: Any) -> Tensor | None:
-    strides = x.stride()  # 0 where x is expanded, which an output is not
+    strides = x.stride()  # A stride is 0 where x is expanded; the output has other strides there.
     return None if 0 in strides else torch.empty_strided(x.shape, strides, dtype=x.dtype, device="meta")
 
 
@@ -39,16 +40,16 @@ def _linear(x: Tensor, weight: Tensor, *_: Any) -> Tensor | None:
     return x.new_empty(*x.shape[:-1], weight.shape[0]) if fits else None
 
 
-def _attended(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor | None:
+def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor | None:
     fits = q.shape[:-2] == k.shape[:-2] and k.shape[:-1] == v.shape[:-1] and q.shape[-1] == k.shape[-1]
     return q.new_empty(*q.shape[:-1], v.shape[-1]) if fits else None
 
 
-OUTPUTS: dict[str, Callable[..., Tensor | None]] = {
+META_OUTPUTS: dict[str, Callable[..., Tensor | None]] = {
     **dict.fromkeys(("relu", "gelu", "silu", "sigmoid", "hardswish", "hardsigmoid", "hardtanh", "dropout"), _like),
     **dict.fromkeys(("add", "sub", "mul", "div"), _broadcast),
     **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     "batch_norm": _batch_norm,
     "linear": _linear,
-    "scaled_dot_product_attention": _attended,
+    "scaled_dot_product_attention": _attention,
 }

@@ -1,0 +1,28 @@
+"""Small pieces of text that tables and messages share."""
+
+from collections.abc import Iterable
+
+__all__ = ["first_line", "format_size", "shorten"]
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the error's type if it has no message."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def format_size(size: Iterable[int]) -> str:
+    """An image size as text: ``3×224×224``."""
+    return "×".join(map(str, size))
+
+
+def shorten(name: str, width: int, keep: str = "start") -> str:
+    """``name`` in at most ``width`` characters: ``…`` replaces what is cut off.
+
+    Args:
+        name: the text.
+        width: the greatest length.
+        keep: the part that stays, ``start`` or ``end``.
+    """
+    if len(name) <= width:
+        return name
+    return f"{name[: width - 1]}…" if keep == "start" else f"…{name[1 - width :]}"
