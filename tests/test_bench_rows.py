@@ -96,12 +96,12 @@ for _ in run_jobs(jobs(range(8, 72, 8)), sys.argv[1], resume=True):
 """
 
 
-@pytest.mark.filterwarnings("ignore:.*broken off")
+@pytest.mark.filterwarnings("ignore:.*is incomplete")
 def test_killed_at_random_a_run_loses_the_measurement_in_progress_alone(tmp_path, request):
     path, tests = tmp_path / "rows.jsonl", str(request.path.parent)
     chance, kills = random.Random(1), 0
     for _ in range(30):
-        before = len(results_file(path).read_if_there())
+        before = len(results_file(path).read_if_exists())
         run = subprocess.Popen([sys.executable, "-c", KILLED, str(path), tests], stdout=subprocess.PIPE, text=True)
         run.stdout.readline()
         time.sleep(chance.uniform(0, 1.5))
@@ -124,7 +124,7 @@ def test_a_broken_last_line_is_left_out(tmp_path, capsys):
     with open(path, "a") as file:
         file.write('{"kind": "measurement", "ver')
     assert main(["report", str(path), "--output", str(tmp_path / "report")]) == 0
-    assert f"timm-regnet-ds: {path}: line 2 is broken off and left out\n" in capsys.readouterr().err
+    assert f"timm-regnet-ds: {path}: line 2 is incomplete and left out\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Rows files: whole rows or none, whoever writes and whenever it is killed."""
+"""Rows files: a row is written completely or not at all, by any number of processes, even when they are killed."""
 
 import json
 import random
@@ -19,7 +19,7 @@ def rows(tmp_path):
 
 
 def test_rows_come_back_as_written(rows):
-    assert rows.read_if_there() == []
+    assert rows.read_if_exists() == []
     rows.append({"n": 1, "text": "α\n"})
     rows.append({"n": 2.5, "text": None})
     assert rows.read() == [{"n": 1, "text": "α\n"}, {"n": 2.5, "text": None}]
@@ -29,7 +29,7 @@ def test_a_broken_last_line_is_left_out_and_then_replaced(rows):
     rows.append({"n": 1})
     with open(rows.path, "a") as file:
         file.write('{"kind": "num')
-    with pytest.warns(UserWarning, match="line 2 is broken off"):
+    with pytest.warns(UserWarning, match="line 2 is incomplete"):
         assert rows.read() == [{"n": 1}]
     rows.append({"n": 2})
     assert rows.read() == [{"n": 1}, {"n": 2}]
@@ -46,7 +46,7 @@ def test_a_broken_line_before_the_last_is_named(rows):
     rows.append({"n": 1})
     text = rows.path.read_text()
     rows.path.write_text("{oops\n" + text)
-    with pytest.raises(ValueError, match="line 1 is no JSON"):
+    with pytest.raises(ValueError, match="line 1 is not valid JSON"):
         rows.read()
 
 
@@ -62,7 +62,7 @@ def test_rows_of_another_version_or_kind_are_refused(rows, change):
 def test_nan_is_refused_and_nothing_is_written(rows):
     with pytest.raises(ValueError, match="not JSON compliant"):
         rows.append({"n": float("nan")})
-    assert rows.read_if_there() == []
+    assert rows.read_if_exists() == []
 
 
 def _write(path, worker):
@@ -82,14 +82,14 @@ import sys
 from pathlib import Path
 from timm_regnet_ds.files.rows import RowsFile
 rows = RowsFile(Path(sys.argv[1]), "number", 3)
-start = len(rows.read_if_there())
+start = len(rows.read_if_exists())
 for i in range(start, 100_000):
     rows.append({"i": i, "padding": "x" * 2000})
     print(i, flush=True)
 """
 
 
-@pytest.mark.filterwarnings("ignore:.*broken off")
+@pytest.mark.filterwarnings("ignore:.*is incomplete")
 def test_killed_at_random_no_row_is_lost_or_written_twice(rows):
     chance = random.Random(0)
     for _ in range(5):

@@ -309,11 +309,11 @@ def test_a_sweep_by_submitit_resumes_after_a_kill(plan):
     first = multiprocessing.get_context("fork").Process(target=whole)
     first.start()
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and len(plan.rows.read_if_there()) < 3:
+    while time.monotonic() < deadline and len(plan.rows.read_if_exists()) < 3:
         time.sleep(0.01)
     os.killpg(first.pid, signal.SIGKILL)
     first.join()
-    before = len(plan.rows.read_if_there())
+    before = len(plan.rows.read_if_exists())
     assert 3 <= before < 40
     rows = sweep(plan, stub_by_value(), progress=False)
     assert [row["index"] for row in rows] == list(range(40))
@@ -358,7 +358,7 @@ def test_a_job_that_fails_otherwise_ends_the_sweep(plan, tmp_path):
     plan = replace(plan, dataset="fashion-mnist", data_dir=tmp_path)
     with pytest.raises(RuntimeError, match="has no train-images-idx3-ubyte"):
         sweep(plan, progress=False)
-    assert plan.rows.read_if_there() == []
+    assert plan.rows.read_if_exists() == []
 
 
 def test_rows_of_another_plan_are_refused(plan):

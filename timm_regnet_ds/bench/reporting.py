@@ -1,14 +1,12 @@
 """Measurements as a table in Markdown, as CSV, and as pictures."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds._text import format_size
-from timm_regnet_ds.files.markdown import markdown
-from timm_regnet_ds.files.whole import save_figure, write_text
+from timm_regnet_ds.files.atomic import save_figure, write_text
+from timm_regnet_ds.files.tables import csv_text, markdown
 
 from .measurement import Measurement
 from .plots import MEASURES, draw_roofline, draw_times, new_figure
@@ -121,13 +119,7 @@ def _cells(m: Measurement) -> list[str]:
 
 def write_csv(measurements: Sequence[Measurement], path: str | Path) -> Path:
     """A row for each measurement with all that it says, nested names joined by dots."""
-    rows = [_flat(m.to_row()) for m in measurements]
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_text(path, text.getvalue())
+    return write_text(path, csv_text([_flat(m.to_row()) for m in measurements]))
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -115,7 +115,7 @@ def run_jobs(
     from tqdm import tqdm
 
     file = None if path is None else results_file(path)
-    there = [] if file is None else file.read_if_there()
+    there = [] if file is None else file.read_if_exists()
     done = [r.job.row_on(r.device_name) for r in map(_result, there)] if resume else []
     to_do = [job for job in jobs if job.row_here() not in done]
     if progress and not sys.stderr.isatty():

@@ -1,1 +1,1 @@
-"""Files of rows that are appended whole, files that are written whole, and tables in Markdown."""
+"""Files: rows that are appended atomically, files that are written atomically, tables as Markdown and CSV."""

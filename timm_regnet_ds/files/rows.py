@@ -1,4 +1,7 @@
-"""Files of rows, one JSON object a line: appended whole, read back past a line that a killed run left broken."""
+"""Files of rows, one JSON object per line.
+
+A row is appended completely or not at all, and a partial last line that a killed run left does not stop a reader.
+"""
 
 import json
 import os
@@ -14,12 +17,12 @@ __all__ = ["RowsFile"]
 
 @dataclass(frozen=True)
 class RowsFile:
-    """A file of rows of one kind and version. Several processes may append to it at once.
+    """A file of rows of one kind and version. Several processes may append to it at the same time.
 
     Args:
-        path: the file; it need not exist yet.
-        kind: what its rows are, such as ``measurement``.
-        version: of the rows; rows of another are refused.
+        path: the file, which need not exist yet.
+        kind: what a row describes, such as ``measurement``.
+        version: version of the row format; rows of another version are refused.
     """
 
     path: Path
@@ -27,41 +30,43 @@ class RowsFile:
     version: int
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row, on disk when this returns. What a killed run left of a row is removed first.
+        """Append a row; it is on disk when this returns. A partial last line left by a killed run is removed first.
 
         Raises:
-            ValueError: a number that is not finite, which JSON has no sign for.
+            ValueError: the row has a number that is not finite, which JSON cannot express.
         """
         line = json.dumps({"kind": self.kind, "version": self.version, **row}, allow_nan=False) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock(), open(self.path, "ab+") as file:
-            file.truncate(_whole_lines(file))
+            file.truncate(_end_of_last_line(file))
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole rows, without their kind and version. A broken last line is left out, with a warning.
+        """Return all complete rows, without their kind and version.
+
+        A partial last line is skipped with a warning.
 
         Raises:
-            ValueError: a broken line before the last, or a row of another kind or version.
-            FileNotFoundError: no such file.
+            ValueError: a line is not JSON, or is a row of another kind or version.
+            FileNotFoundError: the file does not exist.
         """
         lines = self.path.read_bytes().split(b"\n")
         if lines.pop():
-            warnings.warn(f"{self.path}: line {len(lines) + 1} is broken off and left out", stacklevel=2)
-        return [self._row(line, text) for line, text in enumerate(lines, 1) if text.strip()]
+            warnings.warn(f"{self.path}: line {len(lines) + 1} is incomplete and was skipped", stacklevel=2)
+        return [self._parse(number, text) for number, text in enumerate(lines, 1) if text.strip()]
 
-    def read_if_there(self) -> list[dict[str, Any]]:
-        """`read`, or nothing where there is no file yet."""
+    def read_if_exists(self) -> list[dict[str, Any]]:
+        """The rows as `read` returns them, or an empty list if the file does not exist."""
         return self.read() if self.path.exists() else []
 
-    def _row(self, line: int, text: bytes) -> dict[str, Any]:
-        where = f"{self.path}, line {line}"
+    def _parse(self, number: int, text: bytes) -> dict[str, Any]:
+        where = f"{self.path}, line {number}"
         try:
             row = json.loads(text)
         except ValueError as error:
-            raise ValueError(f"{where} is no JSON: {error}") from error
+            raise ValueError(f"{where} is not valid JSON: {error}") from error
         found = (row.pop("kind", None), row.pop("version", None)) if isinstance(row, dict) else (None, None)
         if found != (self.kind, self.version):
             raise ValueError(
@@ -73,12 +78,12 @@ class RowsFile:
         return FileLock(self.path.with_name(f".{self.path.name}.lock"))
 
 
-def _whole_lines(file: Any) -> int:
-    """Length of a file without a last line that no newline ends."""
+def _end_of_last_line(file: Any) -> int:
+    """The number of bytes up to and including the file's last newline, searched for backwards in blocks."""
     end = file.seek(0, os.SEEK_END)
-    tail = 1 << 16
+    block = 1 << 16
     while end:
-        start = max(0, end - tail)
+        start = max(0, end - block)
         file.seek(start)
         newline = file.read(end - start).rfind(b"\n")
         if newline >= 0:

@@ -13,7 +13,7 @@ from torch import nn
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.runner import Result
 from timm_regnet_ds.complexity import Complexity, measure
-from timm_regnet_ds.files.whole import write_text
+from timm_regnet_ds.files.atomic import write_text
 
 __all__ = ["CrossValidation", "LatencyModel"]
 

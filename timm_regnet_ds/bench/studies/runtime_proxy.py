@@ -8,8 +8,8 @@ from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.plots import MEASURES, draw_times, new_figure, pearson
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.files.markdown import markdown
-from timm_regnet_ds.files.whole import save_figure
+from timm_regnet_ds.files.atomic import save_figure
+from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import TRAINING_V100
 
 from .paper_points import draw_paper_points

@@ -16,7 +16,7 @@ from timm_regnet_ds.bench.reporting import grouped
 from timm_regnet_ds.bench.runner import Job, Result, read_results, run_jobs
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.complexity import Counts, measure_factory
-from timm_regnet_ds.files.whole import write_text
+from timm_regnet_ds.files.atomic import write_text
 from timm_regnet_ds.latency.model import LatencyModel
 from timm_regnet_ds.scaling.fitting.target import parse_target
 

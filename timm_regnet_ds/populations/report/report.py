@@ -8,11 +8,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from timm_regnet_ds.files.whole import save_figure, write_text
+from timm_regnet_ds.files.atomic import save_figure, write_text
+from timm_regnet_ds.files.tables import csv_text
 
 from .plots import PICTURES
 from .populations import COMPLEXITIES, Population, read_populations
-from .tables import csv_text, ks_rows, page_table, space_rows
+from .tables import ks_rows, page_table, space_rows
 from .weighting import Normalization, normalize
 
 __all__ = ["report"]

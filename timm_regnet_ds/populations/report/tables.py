@@ -1,20 +1,18 @@
 """The tables of a report: the spaces, and the KS test between each pair."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from timm_regnet_ds.files.markdown import markdown
+from timm_regnet_ds.files.tables import column_names, markdown
 from timm_regnet_ds.populations.statistics import edf, ks_test
 
 from .populations import COMPLEXITIES, Population
 from .weighting import Normalization
 
-__all__ = ["csv_text", "ks_rows", "page_table", "space_rows"]
+__all__ = ["ks_rows", "page_table", "space_rows"]
 
 Row = dict[str, Any]
 
@@ -59,24 +57,11 @@ def _ks(given: str, first: Population, second: Population, normalization: Normal
     return {f"D{given}": test.statistic, f"p{given}": test.pvalue}
 
 
-def csv_text(rows: Sequence[Row]) -> str:
-    """Rows as CSV, with the columns of all of them; what a row lacks is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 def page_table(rows: Sequence[Row]) -> str:
     """Rows as a Markdown table of four digits; what a row lacks is a dash."""
-    columns = _columns(rows)
+    columns = column_names(rows)
     words = sum(name in ("space", "and") for name in columns)
     return markdown(columns, ([_cell(row.get(name, "–")) for name in columns] for row in rows), words) + "\n"
-
-
-def _columns(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def _cell(value: Any) -> str:

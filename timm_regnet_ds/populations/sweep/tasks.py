@@ -111,8 +111,8 @@ def done(plan: Plan, tasks: Iterable[Task]) -> set[Key]:
     by_key = {task.key: task for task in tasks}
     with warnings.catch_warnings():
         # A line without its end: somebody is writing it, or was killed and `append` will remove it.
-        warnings.filterwarnings("ignore", ".* is broken off", UserWarning)
-        rows = plan.rows.read_if_there()
+        warnings.filterwarnings("ignore", ".* is incomplete", UserWarning)
+        rows = plan.rows.read_if_exists()
     found = set()
     for row in rows:
         key = (row["space"], row["seed"], row["index"])

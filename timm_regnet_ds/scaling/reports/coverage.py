@@ -1,7 +1,5 @@
 """What scales of every architecture of timm, found out by scaling them all: ``timm-regnet-ds scale --all``."""
 
-import csv
-import io
 import json
 import os
 import warnings
@@ -20,7 +18,8 @@ from timm.models import list_models, model_entrypoint
 from torch import nn
 
 from timm_regnet_ds.complexity import measure_factory
-from timm_regnet_ds.files.whole import write_text
+from timm_regnet_ds.files.atomic import write_text
+from timm_regnet_ds.files.tables import csv_text
 from timm_regnet_ds.scaling.building.capture import unintercepted
 from timm_regnet_ds.scaling.scale import scale
 
@@ -124,7 +123,7 @@ def write(folder: str | os.PathLike[str], names: Iterable[str] | None = None) ->
             store.flush()
             bar.update()
     ordered = [rows[name] for name in wanted]
-    write_text(path / "coverage.csv", _csv_text(ordered))
+    write_text(path / "coverage.csv", csv_text(ordered, COLUMNS))
     write_text(path / "coverage.md", _markdown(ordered))
     part.unlink()
 
@@ -146,14 +145,6 @@ def _in_processes(names: list[str]) -> Iterator[dict[str, Any]]:
                 yield future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _csv_text(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _within(rows: list[dict[str, Any]], column: str, wanted: float, share: float) -> int:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -6,12 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["save_figure", "whole_file", "write_text"]
+__all__ = ["atomic_write", "save_figure", "write_text"]
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` to write to; what is there becomes ``path`` at the end, if all went well."""
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same directory to write to; rename it to ``path`` if the block succeeds.
+
+    If the block raises, the temporary file is deleted and an existing ``path`` stays as it was. Missing directories
+    are created.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
@@ -23,14 +27,14 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write text and return where."""
-    with whole_file(path) as temporary:
+    """Write text in UTF-8 with `atomic_write`; return the path."""
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 def save_figure(figure: Any, path: str | Path) -> Path:
-    """Write a matplotlib figure as a picture and return where."""
-    with whole_file(path) as temporary:
+    """Save a matplotlib figure with `atomic_write`, in the format of the path's suffix; return the path."""
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=120, format=Path(path).suffix[1:])
     return Path(path)
