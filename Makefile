@@ -39,7 +39,7 @@ clean:
 	rm -rf .venv .venv-oldest .timm-tests demo-output
 
 # One stamp per extra: it is remade when what is to be installed changes, and only then.
-$(VENV)/.%: pyproject.toml $(CONSTRAINTS)
+$(VENV)/.%: pyproject.toml $(CONSTRAINTS) _build_backend.py _timm_regnet_ds_autoload.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$*]'
 	touch $@

@@ -1,19 +1,21 @@
-"""Makes an installed timm-regnet-ds known to timm, with no import in the user's program.
+"""Registers the models of an installed timm-regnet-ds with timm, with no import in the user's program.
 
-timm discovers no plugins, torch does: since 2.5 it calls every entry point of the group ``torch.backends``
-at the end of ``import torch``, and :func:`autoload` is one of them. It runs in every program that uses torch,
-so it uses the standard library alone, takes well under a millisecond, and lets no error out.
+timm discovers no plugins, but torch does: since 2.5 it calls every entry point of the group ``torch.backends`` at the
+end of ``import torch``, and :func:`autoload` is one of them. It runs in every program that uses torch. So it imports
+only the standard library, takes well under a millisecond, and raises no error. If torch cannot import this module,
+``import torch`` fails; so this is a file in site-packages in an editable install too (``_build_backend.py``). After a
+change of this file, an editable install has to be repeated.
 
-Models can be registered once ``timm.models`` is complete, and that is later than this: ``import timm`` imports
-torch from inside timm, and a program may import torch long before timm. When a submodule is complete, the
-import system sets it as an attribute of its package. So ``timm`` gets, until that has happened, a module class
-that sees its attribute ``models`` being set, and then imports ``timm_regnet_ds``. Where ``timm`` does not exist
-yet, a finder on ``sys.meta_path`` that finds nothing waits for it. Loaders and specs are never touched; finder
-and class are gone once the models are registered.
+Models can be registered once ``timm.models`` has been imported completely. That is later than this call:
+``import timm`` imports torch from inside timm, and a program may import torch long before timm. When the import of a
+submodule is complete, the import system sets it as an attribute of its package. So :func:`autoload` gives ``timm`` a
+module class that notices when the attribute ``models`` is set, and then imports ``timm_regnet_ds``. If the import of
+``timm`` has not begun, a finder on ``sys.meta_path`` waits for it; it never finds a module itself. Loaders and specs
+stay untouched, and finder and class are removed as soon as the models are registered.
 
-``TIMM_REGNET_DS_AUTOLOAD=0`` (or ``false``, ``off``, ``no``) switches this off; every other value, the empty
-one too, leaves it on. ``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` switches off all of torch's entry points, this one
-too. ``import timm_regnet_ds`` registers the models in either case.
+``TIMM_REGNET_DS_AUTOLOAD=0`` (or ``false``, ``off``, ``no``) switches this off; every other value, also the empty one,
+leaves it on. ``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` switches off all of torch's entry points, including this one.
+``import timm_regnet_ds`` registers the models in either case.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ OFF = frozenset({"0", "false", "off", "no"})
 def autoload() -> None:
     """Register the models with timm, now or as soon as timm is imported.
 
-    Raises nothing: an error becomes one ``RuntimeWarning``.
+    It raises nothing: an error becomes one ``RuntimeWarning``.
     """
     try:
         if os.environ.get(SWITCH, "").strip().lower() in OFF:
@@ -45,7 +47,7 @@ def autoload() -> None:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Finder())
         _watch()
-        # Asked after _watch, so that no other thread can complete timm.models unseen in between.
+        # The check follows _watch, so that it sees an import of timm.models that another thread completed before it.
         if _is_complete():
             _register()
     except Exception as error:
@@ -53,7 +55,7 @@ def autoload() -> None:
 
 
 class _Finder:
-    """Finds nothing; as long as it is asked, timm may have begun to be imported."""
+    """Finds no module. The import system asks it at each import, and it looks whether ``timm`` exists by then."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> None:
@@ -63,7 +65,7 @@ class _Finder:
 
 
 class _Watched(ModuleType):
-    """The class of ``timm`` until ``timm.models`` is complete."""
+    """The class of the module ``timm`` until ``timm.models`` is imported completely."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -78,7 +80,10 @@ def _watch() -> None:
 
 
 def _is_ordinary(package: Any) -> bool:
-    """Whether a module is none that loads itself at its first use, or is one that is being loaded (Python 3.13)."""
+    """Whether a module is not lazily loaded (``importlib.util.LazyLoader``), or is lazy and currently loading.
+
+    Since Python 3.13, a lazy module keeps its own class while it is loading.
+    """
     if type(package) is ModuleType:
         return True
     if not isinstance(package, ModuleType) or isinstance(package, _Watched):
@@ -89,23 +94,23 @@ def _is_ordinary(package: Any) -> bool:
 
 def _is_complete() -> bool:
     package = sys.modules.get(AWAITED[0])
-    # Not `vars`, which would load a module that loads itself at its first use.
+    # `vars` would trigger the import of a lazily loaded module.
     return isinstance(package, ModuleType) and AWAITED[1] in object.__getattribute__(package, "__dict__")
 
 
 def _register() -> None:
     try:
-        _leave()
-        # An import statement in effect, not importlib.import_module: where two threads import timm and
-        # timm_regnet_ds at once, it takes the half imported package, which the other thread completes.
+        _stop_waiting()
+        # This does what an import statement does. Unlike importlib.import_module, it returns a half imported package
+        # if another thread imports timm_regnet_ds at the same time; that thread then completes it.
         __import__(PACKAGE)
     except (Exception, SystemExit) as error:
         with suppress(Exception):
-            _undo()
+            _unregister()
         _warn(error)
 
 
-def _leave() -> None:
+def _stop_waiting() -> None:
     for finder in [finder for finder in sys.meta_path if isinstance(finder, _Finder)]:
         sys.meta_path.remove(finder)
     package = sys.modules.get(AWAITED[0])
@@ -113,15 +118,15 @@ def _leave() -> None:
         package.__class__ = ModuleType  # type: ignore[assignment]
 
 
-def _undo() -> None:
-    """Take a package that failed half-way out of ``sys.modules`` and timm: a later import starts afresh."""
+def _unregister() -> None:
+    """Remove a package that failed to import from ``sys.modules`` and timm's registry; it can be imported again."""
     for name in [name for name in list(sys.modules) if name.partition(".")[0] == PACKAGE]:
         del sys.modules[name]
     registry = vars(sys.modules[REGISTRY])
     entrypoints = registry["_model_entrypoints"].items()
     ours = {name for name, entrypoint in entrypoints if entrypoint.__module__.partition(".")[0] == PACKAGE}
     for variable, table in registry.items():
-        if variable.startswith("_model_"):  # sets and dicts of `name` and `name.tag`
+        if variable.startswith("_model_"):  # sets and dicts, with keys `name` and `name.tag`
             for key in [key for key in table if key.partition(".")[0] in ours]:
                 table.discard(key) if isinstance(table, set) else table.pop(key)
     modules = registry["_module_to_models"]
@@ -136,6 +141,8 @@ def _warn(error: BaseException) -> None:
         f"timm-regnet-ds could not register its models with timm ({type(error).__name__}: {error}). "
         f"torch and timm work without them; {SWITCH}=0 switches the attempt off."
     )
+    if isinstance(error, ModuleNotFoundError) and error.name == PACKAGE:
+        message += " If the checkout of an editable install is gone, 'pip uninstall timm-regnet-ds' removes the rest."
     try:
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     except Exception:  # python -W error

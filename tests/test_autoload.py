@@ -1,13 +1,17 @@
 """Installed is enough: what `import torch` and `import timm` do once this project is installed, in fresh processes."""
 
+import filecmp
 import importlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+import venv
 import warnings
 from importlib.machinery import PathFinder
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -233,6 +237,83 @@ def test_standard_library_alone():
     out = subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in out.stdout.split()}
     assert loaded - set(sys.stdlib_module_names) == {"_timm_regnet_ds_autoload"}
+
+
+# An editable install, in an environment of its own.
+
+CHECKOUT = Path(__file__).parents[1]
+INSTALLED = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "MANIFEST.in",
+    "_build_backend.py",
+    "_timm_regnet_ds_autoload.py",
+)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what setuptools reads of this repository."""
+    copy = tmp_path / "checkout"
+    shutil.copytree(CHECKOUT / "timm_regnet_ds", copy / "timm_regnet_ds", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in INSTALLED:
+        shutil.copy(CHECKOUT / name, copy / name)
+    return copy
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment with links to all packages that are installed here, but this project: its site-packages and run.
+
+    ``run(*arguments)`` runs its Python; nothing reaches the network.
+    """
+    if not importlib.util.find_spec("pip"):
+        pytest.skip("pip is not installed")
+    venv.create(tmp_path / "environment", symlinks=True, with_pip=False)
+    (site_packages,) = (tmp_path / "environment").glob("[Ll]ib/**/site-packages")
+    for folder in (Path(folder) for folder in sys.path if Path(folder).name in ("site-packages", "dist-packages")):
+        for entry in folder.iterdir():
+            if "timm_regnet_ds" not in entry.name and entry.suffix != ".pth" and entry.name != "__pycache__":
+                link = site_packages / entry.name
+                if not link.exists():
+                    link.symlink_to(entry)
+    clean = {k: v for k, v in os.environ.items() if "AUTOLOAD" not in k and not k.startswith("PYTHON")}
+
+    def run(*arguments):
+        python = next((tmp_path / "environment").glob("*/python"))
+        env = clean | {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run([python, *arguments], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return site_packages, run
+
+
+def test_torch_works_after_the_checkout_of_an_editable_install_is_deleted(checkout, environment):
+    site_packages, run = environment
+    before = set(site_packages.iterdir())
+    run("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--editable", checkout)
+    assert filecmp.cmp(site_packages / INSTALLED[-1], checkout / INSTALLED[-1], shallow=False)
+    known = "import timm; print(timm.is_model('resnet18'), timm.is_model('regnetx_200mf'))"
+    assert run("-W", "error::RuntimeWarning", "-c", known).stdout == "True True\n"
+
+    shutil.rmtree(checkout)
+    code = f"""
+        import warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            import torch
+        {known}
+    """
+    with_timm = run("-c", dedent(code))
+    assert with_timm.stdout == "True False\n"
+    assert with_timm.stderr.count("Warning: ") == 1
+    assert "No module named 'timm_regnet_ds'" in with_timm.stderr
+    assert "pip uninstall timm-regnet-ds" in with_timm.stderr
+
+    run("-m", "pip", "uninstall", "--yes", "timm-regnet-ds")
+    assert set(site_packages.iterdir()) == before
 
 
 # The hook by itself, on a stand-in for timm: no fresh process needed.
