@@ -6,13 +6,17 @@ Both draw the same parameters with the same probabilities and keep what falls wi
 compared. Arrays are to find at least 500 times as many a second, on one core.
 """
 
+import math
 import random
 import statistics
 import time
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from timm_regnet_ds.models.anynet import AnyNetCfg
 from timm_regnet_ds.models.regnet import RegNetCfg
 from timm_regnet_ds.spaces import get_space
 
@@ -31,10 +35,28 @@ def one_at_a_time(space, draws, seed=0):
     kept = []
     for _ in range(draws):
         cfg = RegNetCfg(**{name: rng.choice(column) for name, column in columns.items()})
-        net = cfg.stages()
+        net = stages(cfg)
         if len(net.depths) == space.stages and LOW <= flops(net) <= HIGH:
             kept.append(cfg)
     return kept
+
+
+def stages(cfg):
+    """`RegNetCfg.stages` in plain Python, block by block."""
+    exponents = [round(math.log((cfg.w0 + cfg.wa * j) / cfg.w0) / math.log(cfg.wm)) for j in range(cfg.depth)]
+    runs = Counter(round(cfg.w0 * cfg.wm**s / 8) * 8 for s in exponents)
+    fitted = [fit(width, cfg.bottle_ratio, cfg.group_width) for width in runs]
+    widths, group_widths = zip(*fitted, strict=True)
+    return AnyNetCfg(tuple(runs.values()), widths, bottle_ratios=cfg.bottle_ratio, group_widths=group_widths)
+
+
+def fit(width, bottle_ratio, group_width):
+    """The nearest width whose inside the group width divides, and that group width."""
+    ratio = Fraction(bottle_ratio).limit_denominator(64)
+    inner = max(1, int(width * ratio))
+    group_width = min(group_width, inner)
+    multiple = math.lcm(group_width, ratio.numerator)
+    return int(max(multiple, round(inner / multiple) * multiple) / ratio), group_width
 
 
 def flops(net, side=224, num_classes=1000):

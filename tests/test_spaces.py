@@ -19,8 +19,8 @@ from timm_regnet_ds.models.regnet import REGNETS, quantized_linear
 from timm_regnet_ds.scaling.named.anynet import scale_anynet
 from timm_regnet_ds.spaces import SPACES, AnyNets, AnyNetSpace, Frame, Sized, Values, anynet, get_space, steps, values
 from timm_regnet_ds.spaces.anynet import FramedSpace
-from timm_regnet_ds.spaces.arrays import scaled
 from timm_regnet_ds.spaces.quantized import quantized_stages
+from timm_regnet_ds.spaces.recover import _scale
 from timm_regnet_ds.spaces.regnet import RegNets
 
 FRAMED = [name for name, space in SPACES.items() if isinstance(space, FramedSpace)]
@@ -361,7 +361,7 @@ def test_scaling_of_arrays_is_that_of_configs(name, strategy, factor):
     cfg = REGNETS[name].stages()
     multipliers = resolve_strategy(strategy).multipliers(factor)
     expected = scale_anynet(cfg, multipliers)
-    assert scaled(AnyNets.of([cfg], Frame(cfg.block)), multipliers)[0] == expected
+    assert _scale(AnyNets.of([cfg], Frame(cfg.block)), multipliers)[0] == expected
 
 
 @pytest.mark.parametrize("module", [anynet, values])

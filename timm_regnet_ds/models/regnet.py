@@ -4,25 +4,24 @@ Designing Network Design Spaces (§3.3, Eqs. 2 to 4; models of Figures 11 and 12
 (§6.1, Table 6: RegNetZ).
 """
 
-import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
 from timm_regnet_ds._check import check_choice, check_float, check_int
+from timm_regnet_ds._quantized_linear import QUANTUM, quantized_linear_widths
 
 from ._blocks import BLOCKS
 from ._build import data_cfg, register
 from .anynet import AnyNetCfg, build_anynet, refuse_fields, take_fields
 
-__all__ = ["REGNETS", "RegNetCfg", "fit_group_widths", "quantized_linear"]
-
-# Widths are multiples of this.
-QUANTUM = 8
+__all__ = ["REGNETS", "RegNetCfg", "fit_group_width_arrays", "fit_group_widths", "quantized_linear"]
 
 
 @dataclass(frozen=True)
@@ -95,31 +94,42 @@ def quantized_linear(depth: int, w0: int, wa: float, wm: float, quantum: int = Q
         wm: ratio of neighbouring widths, more than 1.
         quantum: widths become multiples of it.
     """
-    linear = [w0 + wa * j for j in range(depth)]
-    exponents = [round(math.log(u / w0) / math.log(wm)) for u in linear]
-    return tuple(round(w0 * wm**s / quantum) * quantum for s in exponents)
+    return tuple(quantized_linear_widths(depth, w0, wa, wm, quantum).tolist())
 
 
 def fit_group_widths(
     widths: tuple[int, ...], bottle_ratios: tuple[float, ...], group_widths: tuple[int | None, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Widths and group widths, one a stage, changed so that each group width divides.
+    """Widths and group widths of the stages, changed so that each group width divides.
 
-    A group is never wider than the inside of the block. That inside becomes the nearest multiple of the group width,
-    and of the bottleneck's multiplier, so that the width stays whole.
+    Args:
+        widths, bottle_ratios: one value per stage.
+        group_widths: one value per stage. ``None``: a single group.
+
+    A group is at most as wide as the inside of the block. That inside becomes the nearest multiple of the group width
+    and of the numerator of the bottleneck ratio, so that the width stays an integer.
     """
-    stages = [_fit(*stage) for stage in zip(widths, bottle_ratios, group_widths, strict=True)]
-    return tuple(width for width, _ in stages), tuple(group_width for _, group_width in stages)
+    wanted = np.array([group_width or 0 for group_width in group_widths])
+    fitted, fitted_groups = fit_group_width_arrays(np.array(widths), np.array(bottle_ratios), wanted)
+    return tuple(fitted.tolist()), tuple(fitted_groups.tolist())
 
 
-def _fit(width: int, bottle_ratio: float, group_width: int | None) -> tuple[int, int]:
-    ratio = Fraction(bottle_ratio).limit_denominator(64)
-    inner = max(1, int(width * ratio))
-    group_width = min(group_width or inner, inner)
-    # A multiple of the ratio's numerator divided by the ratio is whole.
-    multiple = math.lcm(group_width, ratio.numerator)
-    inner = max(multiple, round(inner / multiple) * multiple)
-    return int(inner / ratio), group_width
+def fit_group_width_arrays(
+    widths: NDArray[Any], bottle_ratios: NDArray[Any], group_widths: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`fit_group_widths` of arrays of one shape; a group width of 0 is a single group."""
+    ratios, indices = np.unique(bottle_ratios, return_inverse=True)
+    fractions = [Fraction(ratio).limit_denominator(64) for ratio in ratios.tolist()]
+    numerators, denominators = (
+        np.array(values)[indices.reshape(bottle_ratios.shape)]
+        for values in ([f.numerator for f in fractions], [f.denominator for f in fractions])
+    )
+    inner = np.maximum(1, widths * numerators // denominators)
+    group_widths = np.where(group_widths == 0, inner, np.minimum(group_widths, inner))
+    # A multiple of the ratio's numerator divided by the ratio is an integer.
+    multiples = group_widths if (numerators == 1).all() else np.lcm(group_widths, numerators)
+    inner = np.maximum(multiples, np.rint(inner / multiples).astype(np.int64) * multiples)
+    return inner * denominators // numerators, group_widths
 
 
 # Figures 11 and 12: depth, w0, wa, wm, group width.

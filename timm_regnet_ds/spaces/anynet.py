@@ -19,8 +19,9 @@ from timm_regnet_ds._check import check_choice
 from timm_regnet_ds.models._blocks import BLOCKS
 from timm_regnet_ds.models._build import output_size
 from timm_regnet_ds.models.anynet import STEMS, AnyNetCfg
+from timm_regnet_ds.models.regnet import fit_group_width_arrays
 
-from .arrays import AnyNets, Frame, fit_group_widths
+from .arrays import AnyNets, Frame
 from .space import Complexities, Configs, Ints, Membership, Space
 from .values import Values, steps
 
@@ -228,9 +229,9 @@ class AnyNetSpace(FramedSpace):
             inner = np.maximum(1, np.rint(widths * ratios)).astype(np.int64)
             group_widths = np.maximum(1, inner // self._drawn("groups", rng, n))
         elif self.group_widths is not None:
-            widths, group_widths = fit_group_widths(widths, ratios, self._drawn("group_widths", rng, n))
+            widths, group_widths = fit_group_width_arrays(widths, ratios, self._drawn("group_widths", rng, n))
         else:
-            widths, group_widths = fit_group_widths(widths, ratios, np.zeros_like(widths))
+            widths, group_widths = fit_group_width_arrays(widths, ratios, np.zeros_like(widths))
         return AnyNets(depths, widths, ratios, group_widths, self.frame), np.arange(n)
 
     def _drawn(self, name: str, rng: np.random.Generator, n: int, default: Values | None = None) -> Array:
@@ -326,7 +327,7 @@ class AnyNetSpace(FramedSpace):
         elif single:
             groups = widths
         else:
-            widths, groups = fit_group_widths(widths, ratio, drawn)
+            widths, groups = fit_group_width_arrays(widths, ratio, drawn)
         origins: dict[tuple[int, float, int], set[int]] = {}
         for *shape, origin in zip(*(axis.tolist() for axis in (widths, ratio, groups, drawn)), strict=True):
             origins.setdefault(tuple(shape), set()).add(origin)

@@ -7,19 +7,18 @@ built, to the integer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timm_regnet_ds.models._blocks import BLOCKS, BlockSpec
+from timm_regnet_ds.models._build import output_size
 from timm_regnet_ds.models.anynet import STEMS, AnyNetCfg
-from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
 from .space import Complexities, Configs
 
-__all__ = ["AnyNets", "Frame", "Tally", "fit_group_widths", "scaled"]
+__all__ = ["AnyNets", "Frame", "Tally"]
 
 Array = NDArray[Any]
 Number = Any  # or an array of shape (n,)
@@ -109,7 +108,8 @@ class AnyNets(Configs):
         """Flops, params and acts for one image of a resolution, or of a resolution each, shape (n,)."""
         tally = Tally(len(self))
         frame, spec = self.frame, self.frame.spec
-        side = _strided(np.asarray(resolution, dtype=np.int64), STEMS[frame.stem])
+        side: Any = np.asarray(resolution, dtype=np.int64)
+        side = output_size(side, (STEMS[frame.stem],))
         tally.conv(3, frame.in_chans, frame.stem_width, side)
         inputs: Number = frame.stem_width
         stage = _bottleneck if spec.bottleneck else _basic
@@ -117,7 +117,7 @@ class AnyNets(Configs):
         inner_widths = self.inner_widths()
         for i, stride in enumerate(frame.strides):
             depth, width, coming = self.depths[:, i], self.widths[:, i], side
-            side = _strided(side, stride)
+            side = output_size(side, (stride,))
             shape = _Shape(inner_widths[:, i], self.group_widths[:, i], se_ratio)
             stage(tally, inputs, width, coming, side, shape, times=1)
             stage(tally, width, width, side, side, shape, times=depth - 1)
@@ -187,54 +187,3 @@ def _basic(
 ) -> None:
     tally.conv(3, inputs, outputs, side, times=times)
     tally.conv(3, outputs, outputs, side, times=times)
-
-
-def _strided(side: Array, stride: int) -> Array:
-    return -(-side // stride)
-
-
-def fit_group_widths(widths: Array, bottle_ratios: Array, group_widths: Array) -> tuple[Array, Array]:
-    """`timm_regnet_ds.models.regnet.fit_group_widths` of arrays; a group width of 0 is a single group.
-
-    Args:
-        widths, bottle_ratios, group_widths: of one shape.
-
-    Returns:
-        Widths and group widths that fit, of the same shape.
-    """
-    numerators, denominators = _fractions(bottle_ratios)
-    inner = np.maximum(1, widths * numerators // denominators)
-    group_widths = np.where(group_widths == 0, inner, np.minimum(group_widths, inner))
-    multiples = group_widths if (numerators == 1).all() else np.lcm(group_widths, numerators)
-    inner = np.maximum(multiples, np.rint(inner / multiples).astype(np.int64) * multiples)
-    return inner * denominators // numerators, group_widths
-
-
-def _fractions(ratios: Array) -> tuple[Array, Array]:
-    values, places = np.unique(ratios, return_inverse=True)
-    fractions = [Fraction(value).limit_denominator(64) for value in values.tolist()]
-    numerators = np.array([fraction.numerator for fraction in fractions])
-    denominators = np.array([fraction.denominator for fraction in fractions])
-    places = places.reshape(ratios.shape)
-    return numerators[places], denominators[places]
-
-
-def scaled(nets: AnyNets, multipliers: Multipliers) -> AnyNets:
-    """`timm_regnet_ds.scaling.named.anynet.scale_anynet` of arrays."""
-    depths = np.maximum(1, np.rint(nets.depths * multipliers.depth)).astype(np.int64)
-    if multipliers.width == multipliers.group_width == 1:
-        return replace(nets, depths=depths)
-    inner = nets.inner_widths()
-    wanted = _round_group_widths(nets.group_widths * multipliers.group_width)
-    wanted = np.where(nets.group_widths == inner, 0, np.where(nets.group_widths == 1, 1, wanted))
-    widths, group_widths = fit_group_widths(_multiple_of_8(nets.widths * multipliers.width), nets.bottle_ratios, wanted)
-    return AnyNets(depths, widths, nets.bottle_ratios, group_widths, nets.frame)
-
-
-def _round_group_widths(group_widths: Array) -> Array:
-    nearest = np.rint(group_widths).astype(np.int64)
-    return np.select([nearest <= 2, nearest <= 5], [np.maximum(1, nearest), 4], _multiple_of_8(nearest))
-
-
-def _multiple_of_8(values: Array) -> Array:
-    return np.maximum(8, np.rint(values / 8).astype(np.int64) * 8)

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from timm_regnet_ds.complexity import Counts
-from timm_regnet_ds.models.regnet import RegNetCfg
+from timm_regnet_ds.models.regnet import RegNetCfg, fit_group_width_arrays
 from timm_regnet_ds.papers.complexity import Printed
 from timm_regnet_ds.scaling.arithmetic.rounding import round_resolution
-from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES
+from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES, Multipliers
+from timm_regnet_ds.scaling.named.anynet import scale_anynet_arrays
 
-from .arrays import AnyNets, Frame, fit_group_widths, scaled
+from .arrays import AnyNets, Frame
 from .regnet import REGNETS, RegNetSpace
 from .space import Complexities
 from .values import Values, steps
@@ -165,7 +166,7 @@ def _with_group_widths(nets: AnyNets, values: Values | None) -> tuple[AnyNets, A
     origin, group = np.repeat(np.arange(len(nets)), len(groups)), np.tile(groups, len(nets))
     nets = nets.take(origin)
     wanted = np.broadcast_to(group[:, None], nets.widths.shape)
-    widths, group_widths = fit_group_widths(nets.widths, nets.bottle_ratios, wanted)
+    widths, group_widths = fit_group_width_arrays(nets.widths, nets.bottle_ratios, wanted)
     return replace(nets, widths=widths, group_widths=group_widths), origin, group
 
 
@@ -181,12 +182,20 @@ def _factors(nets: AnyNets, resolutions: Array, base: float, row: Printed) -> di
     factors: dict[int, tuple[float, float]] = {}
     for factor in _three_digits(0.8 * float(row.flops) / base, 1.25 * float(row.flops) / base):
         multipliers = STRATEGIES["dWr"].multipliers(factor)
-        larger = scaled(nets, multipliers)
+        larger = _scale(nets, multipliers)
         sides, places = np.unique(resolutions, return_inverse=True)
         larger_sides = np.array([round_resolution(side * multipliers.resolution) for side in sides.tolist()])
         for i in np.flatnonzero(_round_to(row, larger.complexity(larger_sides[places.ravel()]))).tolist():
             factors[i] = (factors.get(i, (factor,))[0], factor)
     return factors
+
+
+def _scale(nets: AnyNets, multipliers: Multipliers) -> AnyNets:
+    inner_widths = nets.inner_widths()
+    depths, widths, group_widths = scale_anynet_arrays(
+        nets.depths, nets.widths, inner_widths, nets.bottle_ratios, nets.group_widths, multipliers
+    )
+    return replace(nets, depths=depths, widths=widths, group_widths=group_widths)
 
 
 def _three_digits(low: float, high: float) -> Iterator[float]:

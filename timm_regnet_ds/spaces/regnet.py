@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from timm_regnet_ds.models.regnet import RegNetCfg
+from timm_regnet_ds.models.regnet import RegNetCfg, fit_group_width_arrays
 
 from .anynet import GROUP_WIDTHS, RATIOS, FramedSpace
-from .arrays import AnyNets, Frame, fit_group_widths
+from .arrays import AnyNets, Frame
 from .quantized import quantized_stages
 from .space import Configs, Ints
 from .values import Values, steps
@@ -110,7 +110,7 @@ class RegNetSpace(FramedSpace):
             group_widths = np.zeros_like(widths)
             if "group_width" in parameters:
                 group_widths[:] = parameters["group_width"][:, None]
-            widths, group_widths = fit_group_widths(widths, ratios, group_widths)
+            widths, group_widths = fit_group_width_arrays(widths, ratios, group_widths)
         return RegNets(parameters, AnyNets(depths, widths, ratios, group_widths, self.frame))
 
     def _nets(self, configs: Any) -> AnyNets:

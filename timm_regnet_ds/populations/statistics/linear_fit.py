@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 
 from timm_regnet_ds._check import check_float, check_int
-
-from .validation import FloatArray
+from timm_regnet_ds._quantized_linear import QUANTUM, quantized_linear_widths
 
 __all__ = ["Grid", "LinearFit", "linear_fit"]
-
-# Widths are multiples of this, as RegNet's are.
-QUANTUM = 8
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,7 @@ class LinearFit:
 
     def block_widths(self) -> tuple[int, ...]:
         """Predicted width of each of the ``depth`` blocks."""
-        widths = _widths(self.depth, np.array(self.w0), np.array(self.wa), np.array(self.wm))
-        return tuple(int(width) for width in widths)
+        return tuple(quantized_linear_widths(self.depth, self.w0, self.wa, self.wm).tolist())
 
 
 def linear_fit(widths: Sequence[int], depths: Sequence[int], grid: Grid | None = None) -> LinearFit:
@@ -101,11 +96,4 @@ def linear_fit(widths: Sequence[int], depths: Sequence[int], grid: Grid | None =
 def _log_widths(grid: Grid, depth: int) -> Any:
     """Logarithms of the widths of each block (rows) at each point of a grid (columns)."""
     w0, wa, wm = (values.ravel() for values in np.meshgrid(grid.w0, grid.wa, grid.wm, indexing="ij"))
-    return np.log(_widths(depth, w0, wa, wm)).astype(np.float32)
-
-
-def _widths(depth: int, w0: Any, wa: Any, wm: Any) -> FloatArray:
-    """Quantized linear widths (Eqs. 2 to 4): a row a block, shaped otherwise as the parameters are."""
-    j = np.arange(depth).reshape(-1, *[1] * np.ndim(w0))
-    exponents = np.round(np.log1p(wa * j / w0) / np.log(wm))
-    return np.round(w0 * wm**exponents / QUANTUM) * QUANTUM
+    return np.log(quantized_linear_widths(depth, w0, wa, wm)).astype(np.float32)
