@@ -10,7 +10,7 @@ import torch
 from timm.utils.onnx import onnx_export
 
 from timm_regnet_ds.models._blocks import BLOCKS
-from timm_regnet_ds.models.anynet import STEMS
+from timm_regnet_ds.models.anynet import STEM_STRIDES
 
 SMALL_Z = {"depth": 4, "w0": 16, "wa": 12.0, "wm": 2.0, "group_width": 4, "block": "z"}
 
@@ -77,7 +77,7 @@ def test_torchscript(model_and_images):
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("stem", STEM_STRIDES)
 def test_every_block_and_stem(block, stem):
     """timm's own tests know models by name only; these are the others that AnyNet can be."""
     model = timm.create_model("anynet", depths=[2, 1], widths=[8, 16], block=block, stem=stem, num_classes=3)

@@ -175,13 +175,13 @@ def test_weights_went_through_git_lfs_and_were_checked(hub, pushed):
 def test_a_truncated_file(faults):
     (kinds, message), *_ = faults["truncated"]
     assert kinds[0] == "ValueError"
-    assert message.startswith("regnet: the weights file is not a whole safetensors file")
+    assert message.startswith("regnet: the weights file is not a complete safetensors file")
 
 
 def test_weights_of_another_model(faults):
     (kinds, message), *_ = faults["foreign"]
     assert kinds[0] == "ValueError"
-    assert message.startswith("regnet: the weights are those of another model")
+    assert message.startswith("regnet: the weights belong to another model")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import timm
 import torch
 
 import timm_regnet_ds as trd
-from timm_regnet_ds.models.nas_cell import DARTS_NORMAL, NasCfg, loose_nodes
+from timm_regnet_ds.models.nas_cell import DARTS_NORMAL, CellNetCfg, unused_nodes
 
 CHAIN = [[["conv_3x3", 0], ["none", 1]], [["conv_1x1", 2], ["skip_connect", 0]]]
 
@@ -23,7 +23,7 @@ def test_darts_has_the_size_that_its_paper_prints():
 
 @pytest.mark.parametrize("depth", [3, 4, 8, 12, 16, 20])
 def test_resolution_halves_and_width_doubles_at_a_third_and_two_thirds(depth):
-    cfg = NasCfg(depth=depth, stem="cifar", width=16)
+    cfg = CellNetCfg(depth=depth, stem="cifar", width=16)
     widths = [cell.width for cell in cfg.cells()]
     assert [i for i, cell in enumerate(cfg.cells()) if cell.reduces] == [depth // 3, 2 * depth // 3]
     assert widths == sorted(widths)
@@ -37,8 +37,8 @@ def test_resolution_halves_and_width_doubles_at_a_third_and_two_thirds(depth):
 
 
 def test_loose_nodes_are_those_that_nobody_takes_in():
-    assert loose_nodes(NasCfg(normal=CHAIN).normal) == (3,)
-    assert loose_nodes(DARTS_NORMAL) == (3, 4, 5)
+    assert unused_nodes(CellNetCfg(normal=CHAIN).normal) == (3,)
+    assert unused_nodes(DARTS_NORMAL) == (3, 4, 5)
     narrow, wide = (cifar(normal=CHAIN, reduction=CHAIN, width=8, depth=4, concat=c) for c in ("loose", "all"))
     assert (narrow.num_features, wide.num_features) == (32, 64)
 
@@ -90,6 +90,14 @@ def test_the_classifier_can_be_replaced():
     assert model(torch.randn(2, 3, 16, 16)).shape == (2, model.num_features) == (2, 128)
 
 
+def test_torchscript_and_fx_compute_the_same():
+    model, images = cifar(width=8, depth=4).eval(), torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = model(images)
+        torch.testing.assert_close(torch.jit.script(model)(images), expected)
+        torch.testing.assert_close(torch.fx.symbolic_trace(model)(images), expected)
+
+
 def test_it_scales_to_a_target():
     scaled = trd.scale("nas_cell", to="1gf", strategy="dw")
     assert abs(scaled.complexity.flops / 1e9 - 1) < 0.1
@@ -108,6 +116,7 @@ def test_it_scales_to_a_target():
         ({"width": 15}, "width must be even, not 15"),
         ({"depth": 2}, "depth must be a whole number of at least 3, not 2"),
         ({"concat": "every"}, "unknown concat 'every'"),
+        ({"output_stride": 8}, "has no dilation: output_stride must be 32, not 8"),
         ({"stem": "cifar10"}, "unknown stem 'cifar10'; did you mean 'cifar'"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 import timm
 
 from timm_regnet_ds import measure
-from timm_regnet_ds.models.regnet import REGNETS
+from timm_regnet_ds.models.regnet import REGNET_CFGS
 from timm_regnet_ds.papers.complexity import PRINTED, UNREACHED, Printed
 from timm_regnet_ds.scaling.named.models import PAPER
 
@@ -48,5 +48,5 @@ def test_a_figure_that_does_not_come_out_is_named():
 
 
 def test_all_of_the_papers_models_are_in_the_table():
-    ours = {*REGNETS, *PAPER, *timm.list_models(["rexnet_[0-9]*", "rexnet_plain", "rexnet_lite_*"])}
+    ours = {*REGNET_CFGS, *PAPER, *timm.list_models(["rexnet_[0-9]*", "rexnet_plain", "rexnet_lite_*"])}
     assert ours == set(PRINTED)

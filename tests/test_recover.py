@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from timm_regnet_ds import measure
-from timm_regnet_ds.models.regnet import REGNETS
+from timm_regnet_ds.models.regnet import REGNET_CFGS
 from timm_regnet_ds.papers.complexity import PRINTED, Printed
 from timm_regnet_ds.scaling.named.models import PAPER
 from timm_regnet_ds.spaces.recover import UNPRINTED, recover, table
@@ -13,7 +13,7 @@ def test_regnety_500mf_is_the_only_network_that_matches_its_nine_figures():
     result = recover(UNPRINTED["RegNetY-500MF"])
     assert result.candidates > 50
     (found,) = result.found
-    ours = REGNETS["regnety_500mf"].stages()
+    ours = REGNET_CFGS["regnety_500mf"].stages()
     stages = found.cfg.stages()
     assert (stages.depths, stages.widths, stages.group_widths) == (ours.depths, ours.widths, ours.group_widths)
     for target, (low, high) in found.factors.items():

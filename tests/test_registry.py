@@ -10,7 +10,7 @@ import timm
 from timm.models import model_entrypoint
 
 import timm_regnet_ds as trd
-from timm_regnet_ds.models._build import data_cfg, register
+from timm_regnet_ds.models._build import ModelEntry, register
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def family(monkeypatch):
 def test_a_name_that_timm_has_is_left_to_timm(family):
     before = model_entrypoint("resnet18")
     with pytest.warns(UserWarning, match="timm already has a model 'resnet18'"):
-        register(family.__name__, lambda *_: None, {"resnet18": data_cfg()}, {"resnet18": "Ours."})
+        register(family.__name__, lambda *_: None, {"resnet18": ModelEntry("Ours.")})
     assert model_entrypoint("resnet18") is before
     assert not hasattr(family, "resnet18")
     assert timm.get_pretrained_cfg("resnet18").first_conv == "conv1"

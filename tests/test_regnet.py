@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timm_regnet_ds import RegNetCfg
-from timm_regnet_ds.models.regnet import REGNETS, fit_group_widths, quantized_linear
+from timm_regnet_ds.models.regnet import REGNET_CFGS, fit_group_widths, quantized_linear
 
 
 def test_stage_form_of_the_published_parameters():
@@ -118,7 +118,7 @@ def test_pretrained_weights_are_timms_on_the_hub(name):
     assert cfg.architecture == name
 
 
-@pytest.mark.parametrize("name", sorted({*REGNETS} - {"regnety_500mf", "regnetz_500mf", "regnetz_4gf"}))
+@pytest.mark.parametrize("name", sorted({*REGNET_CFGS} - {"regnety_500mf", "regnetz_500mf", "regnetz_4gf"}))
 def test_pretrained_weights_are_those_of_the_same_network(name):
     cfg = timm.get_pretrained_cfg(name)
     same = cfg.hf_hub_id.removeprefix("timm/").split(".")[0]

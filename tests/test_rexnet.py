@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn.functional import pad
 
 from timm_regnet_ds.models import rexnet, rexnet_lite, rexnet_plain
-from timm_regnet_ds.models._staged import dilate
-from timm_regnet_ds.models.rexnet_lite import LiteBlock, RexNetLiteCfg
+from timm_regnet_ds.models._blocks import InvertedBottleneck
+from timm_regnet_ds.models._staged import dilated_strides
+from timm_regnet_ds.models.rexnet_lite import RexNetLiteCfg
 
 OURS = [*rexnet.MODELS, *rexnet_plain.MODELS, *rexnet_lite.MODELS]
 SMALL = ["rexnet_plain", "rexnet_lite_100"]
@@ -86,7 +87,7 @@ def test_lite_shortcuts(output_stride: int) -> None:
 
 @pytest.mark.parametrize("out_chs", [8, 12])
 def test_lite_block_pads_the_shortcut(out_chs: int) -> None:
-    block = LiteBlock(8, out_chs).eval()
+    block = InvertedBottleneck(8, out_chs).eval()
     without = copy.deepcopy(block)
     without.shortcut = False
     x = torch.randn(2, 8, 5, 7)
@@ -105,9 +106,9 @@ def test_lite_drop_path_grows_linearly() -> None:
 
 
 def test_strides_beyond_the_output_stride_become_dilation() -> None:
-    assert dilate((1, 2, 2), 2, None) == [(1, 1, 1), (2, 1, 1), (2, 1, 1)]
-    assert dilate((2, 2, 2), 2, 8) == [(2, 1, 1), (2, 1, 1), (1, 1, 2)]
-    assert dilate((2, 2, 2, 2), 2, 8) == [(2, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 4)]
+    assert dilated_strides((1, 2, 2), 2, None) == [(1, 1, 1), (2, 1, 1), (2, 1, 1)]
+    assert dilated_strides((2, 2, 2), 2, 8) == [(2, 1, 1), (2, 1, 1), (1, 1, 2)]
+    assert dilated_strides((2, 2, 2, 2), 2, 8) == [(2, 1, 1), (2, 1, 1), (1, 1, 2), (1, 2, 4)]
 
 
 def test_generator() -> None:
@@ -134,7 +135,7 @@ def test_output_stride(name: str, output_stride: int) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_dilation_replaces_stride(name: str) -> None:
-    """At output stride 8 every fourth place holds what the network of output stride 32 computes."""
+    """At output stride 8 every fourth position holds what the network of output stride 32 computes."""
     model = timm.create_model(name, dtype=torch.float64).eval()
     dilated = timm.create_model(name, dtype=torch.float64, output_stride=8).eval()
     dilated.load_state_dict(model.state_dict())

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from timm_regnet_ds import STRATEGIES, AnyNet, AnyNetCfg, measure, resolve_strategy
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0
-from timm_regnet_ds.models.regnet import REGNETS
+from timm_regnet_ds.models.regnet import REGNET_CFGS
 from timm_regnet_ds.scaling.fitting.target import nearest_factor, parse_target
 from timm_regnet_ds.scaling.named.anynet import scale_anynet
 from timm_regnet_ds.scaling.named.efficientnet import scale_efficientnet
@@ -71,18 +71,18 @@ def test_efficientnets_stem_and_head_grow_and_regnets_do_not():
     multipliers = resolve_strategy("w").multipliers(4.0)
     effnet = scale_efficientnet(EFFICIENTNET_B0, multipliers)
     assert (effnet.stem_width, effnet.head_width) == (64, 2560)
-    regnet = scale_anynet(REGNETS["regnetz_500mf"].stages(), multipliers)
+    regnet = scale_anynet(REGNET_CFGS["regnetz_500mf"].stages(), multipliers)
     assert (regnet.stem_width, regnet.head_width) == (32, 1000)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    name=st.sampled_from(list(REGNETS)),
+    name=st.sampled_from(list(REGNET_CFGS)),
     factor=st.floats(0.2, 20),
     strategy=st.one_of(st.sampled_from(list(STRATEGIES)), st.floats(0, 1)),
 )
 def test_any_regnet_scales_by_any_strategy(name, factor, strategy):
-    base = REGNETS[name].stages()
+    base = REGNET_CFGS[name].stages()
     multipliers = resolve_strategy(strategy).multipliers(factor)
     scaled = scale_anynet(base, multipliers)
     assert len(AnyNet(scaled, device="meta").feature_info) == 1 + len(base.depths)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from many import CONFIGS
 
 from timm_regnet_ds import AnyNetCfg, RegNetCfg, measure, resolve_strategy
-from timm_regnet_ds.models.regnet import REGNETS, quantized_linear
+from timm_regnet_ds.models.regnet import REGNET_CFGS, quantized_linear
 from timm_regnet_ds.scaling.named.anynet import scale_anynet
 from timm_regnet_ds.spaces import SPACES, AnyNets, AnyNetSpace, Frame, Sized, Values, anynet, get_space, steps, values
 from timm_regnet_ds.spaces.anynet import FramedSpace
@@ -60,9 +60,9 @@ def test_complexity_is_what_measure_says(label):
         assert space.from_json(json.loads(json.dumps(space.to_json(config)))) == config
 
 
-@pytest.mark.parametrize("name", REGNETS)
+@pytest.mark.parametrize("name", REGNET_CFGS)
 def test_complexity_of_the_published_networks(name):
-    cfg = REGNETS[name]
+    cfg = REGNET_CFGS[name]
     resolution = 256 if name == "regnetz_4gf" else 224
     found = AnyNets.of([cfg.stages()], Frame(cfg.block)).complexity(resolution)
     counted = measure(name)
@@ -353,12 +353,12 @@ def test_closed_form_of_a_hundred_thousand_draws_near_ties():
 
 @settings(max_examples=40, deadline=None)
 @given(
-    name=st.sampled_from([*REGNETS]),
+    name=st.sampled_from([*REGNET_CFGS]),
     strategy=st.one_of(st.sampled_from(["d", "w", "r", "dWr", "dwr"]), st.floats(0, 1)),
     factor=st.floats(0.1, 60),
 )
 def test_scaling_of_arrays_is_that_of_configs(name, strategy, factor):
-    cfg = REGNETS[name].stages()
+    cfg = REGNET_CFGS[name].stages()
     multipliers = resolve_strategy(strategy).multipliers(factor)
     expected = scale_anynet(cfg, multipliers)
     assert _scale(AnyNets.of([cfg], Frame(cfg.block)), multipliers)[0] == expected
@@ -372,7 +372,7 @@ def test_examples_of_the_docstrings(module):
 
 @pytest.mark.parametrize("name", ["regnetx_400mf", "regnetx_4gf", "regnetz_500mf", "regnety_500mf"])
 def test_a_published_regnet_is_contained_where_its_group_width_is(name):
-    cfg = REGNETS[name]
+    cfg = REGNET_CFGS[name]
     membership = get_space(name.partition("_")[0]).contains(cfg)
     if cfg.group_width in (1, 2, 4, 8, 16, 32):
         assert membership

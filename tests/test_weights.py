@@ -60,7 +60,7 @@ def test_a_truncated_file_is_refused(saved, left):
     _, directory = saved
     path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(ValueError, match="regnet: the weights file is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="regnet: the weights file is not a complete safetensors file"):
         timm.create_model(f"local-dir:{directory}", pretrained=True)
     # timm reads this one itself.
     with pytest.raises(SafetensorError):
@@ -72,7 +72,7 @@ def test_weights_of_another_model_are_refused(saved):
     config = json.loads((directory / "config.json").read_text())
     config["model_args"]["block"] = "y"
     (directory / "config.json").write_text(json.dumps(config))
-    message = r"regnet: the weights are those of another model \(Missing key\(s\) in state_dict: \"s1\.b1\.downsample"
+    message = r"regnet: the weights belong to another model \(Missing key\(s\) in state_dict: \"s1\.b1\.downsample"
     with pytest.raises(ValueError, match=message):
         timm.create_model(f"local-dir:{directory}", pretrained=True)
 

@@ -4,16 +4,16 @@ from . import rexnet, rexnet_lite, rexnet_plain
 from ._registry import list_models
 from .anynet import AnyNet, AnyNetCfg
 from .channelnet import ChannelNet, ChannelNetCfg
-from .nas_cell import NasCell, NasCfg
+from .nas_cell import CellNet, CellNetCfg
 from .regnet import RegNetCfg, quantized_linear
 
 __all__ = [
     "AnyNet",
     "AnyNetCfg",
+    "CellNet",
+    "CellNetCfg",
     "ChannelNet",
     "ChannelNetCfg",
-    "NasCell",
-    "NasCfg",
     "RegNetCfg",
     "list_models",
     "quantized_linear",

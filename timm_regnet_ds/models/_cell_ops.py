@@ -1,7 +1,7 @@
-"""Operations of cells, as data from which both their modules and their complexity follow. No torch here.
+"""The operations of cells as data, from which both their modules and their complexity follow, without torch.
 
-Their names are those of DARTS's genotypes. What they are in the five spaces of On Network Design Spaces, Table 3, is
-what the five papers say, with the separable ones as in DARTS.
+The names are those of DARTS's genotypes. The five spaces of On Network Design Spaces, Table 3, take their operations
+from five papers; each is defined here as its paper defines it, except that separable convolutions are those of DARTS.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Conv:
 
     Args:
         kernel: height and width.
-        stride: whether it strides along height and width where the operation does.
-        depthwise: one channel per group, otherwise a single group.
-        dilation: of the kernel.
+        stride: along which of (height, width) this convolution applies the operation's stride.
+        depthwise: one channel per group; otherwise a single group.
+        dilation: dilation of the kernel.
     """
 
     kernel: tuple[int, int]
@@ -28,14 +28,14 @@ class Conv:
 
 @dataclass(frozen=True)
 class Convs:
-    """Units one after the other: each is ReLU, convolutions, BN."""
+    """A sequence of units; each is a ReLU, convolutions and BN."""
 
     units: tuple[tuple[Conv, ...], ...]
 
 
 @dataclass(frozen=True)
 class Pool:
-    """``avg`` or ``max`` over a square; padding does not count into the mean."""
+    """Pooling (``avg`` or ``max``) over a square; the mean leaves out the padding."""
 
     kind: str
     kernel: int
@@ -43,12 +43,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Skip:
-    """The input itself; where the operation strides, ReLU and two 1×1 convolutions of half the width side by side."""
+    """The input itself. With a stride: ReLU and two 1×1 convolutions, each with half of the output channels, and BN."""
 
 
 @dataclass(frozen=True)
 class Zero:
-    """Nothing: zeros."""
+    """Zeros, whatever the input is."""
 
 
 Op = Convs | Pool | Skip | Zero
@@ -56,17 +56,18 @@ Op = Convs | Pool | Skip | Zero
 POINTWISE = Conv((1, 1))
 
 
-def _one(kernel: int, dilation: int = 1) -> Convs:
+def _single(kernel: int, dilation: int = 1) -> Convs:
+    """One convolution."""
     return Convs(((Conv((kernel, kernel), (True, True), dilation=dilation),),))
 
 
 def _split(kernel: int) -> Convs:
-    """1×k, then k×1."""
+    """A 1×k and a k×1 convolution."""
     return Convs(((Conv((1, kernel), (False, True)), Conv((kernel, 1), (True, False))),))
 
 
 def _separable(kernel: int, dilation: int = 1, times: int = 2) -> Convs:
-    """Depthwise, then 1×1, ``times`` over; the first strides."""
+    """A depthwise and a 1×1 convolution, ``times`` times; the first depthwise one applies the stride."""
     strides = [(True, True), *[(False, False)] * (times - 1)]
     return Convs(
         tuple((Conv((kernel, kernel), stride, depthwise=True, dilation=dilation), POINTWISE) for stride in strides)
@@ -80,8 +81,8 @@ OPS: dict[str, Op] = {
     "max_pool_3x3": Pool("max", 3),
     "max_pool_5x5": Pool("max", 5),
     "max_pool_7x7": Pool("max", 7),
-    "conv_1x1": _one(1),
-    "conv_3x3": _one(3),
+    "conv_1x1": _single(1),
+    "conv_3x3": _single(3),
     "conv_3x1_1x3": _split(3),
     "conv_7x1_1x7": _split(7),
     "sep_conv_3x3": _separable(3),
@@ -95,12 +96,12 @@ OPS: dict[str, Op] = {
 
 @dataclass(frozen=True)
 class StemCfg:
-    """What the first two cells take in: widths and reductions are of the older and of the newer of their inputs.
+    """The two inputs of the first cell, which the stem computes. Each pair is of the older and the newer input.
 
     Args:
-        widths: as multiples of the network's width.
-        reductions: side of the image over the side of the input.
-        resolution: side of the images that it is meant for.
+        widths: channels as multiples of the network's width.
+        reductions: side of the image divided by the side of the input.
+        resolution: default side of the images.
     """
 
     widths: tuple[int, int]

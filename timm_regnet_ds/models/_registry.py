@@ -1,4 +1,4 @@
-"""Which of timm's models are this project's."""
+"""The names of this project's models."""
 
 from fnmatch import fnmatchcase
 
@@ -8,9 +8,10 @@ __all__ = ["list_models"]
 
 
 def list_models(filter: str = "*") -> list[str]:
-    """Names of this project's models, family by family and each from small to large.
+    """Names of this project's models, family by family, each family from small to large.
 
-    ``timm.list_models`` lists them too, but in no fixed order where names differ in case alone, as ``dwr`` and ``dWr``.
+    ``timm.list_models`` lists them too, but not always in the same order: names that differ only in case, such as
+    ``dwr`` and ``dWr``, may change places.
 
     Args:
         filter: a pattern such as ``regnetz*``.
@@ -18,10 +19,13 @@ def list_models(filter: str = "*") -> list[str]:
     return [
         name
         for name, entrypoint in _model_entrypoints.items()
-        if _is_ours(entrypoint.__module__) and fnmatchcase(name, filter)
+        if _belongs_to_project(entrypoint.__module__) and fnmatchcase(name, filter)
     ]
 
 
-def _is_ours(module: str) -> bool:
-    """Scaled models to which somebody has given names are theirs."""
+def _belongs_to_project(module: str) -> bool:
+    """Whether the entrypoints of a module are this project's.
+
+    Models registered through `ScaledModel.register` belong to the user.
+    """
     return module.startswith("timm_regnet_ds.") and not module.endswith(".user_models")

@@ -1,41 +1,43 @@
 """A network of inverted bottlenecks with any channel configuration.
 
 "Rethinking Channel Dimensions for Efficient Model Design", §4.1 and §4.2 (https://arxiv.org/abs/2007.00992): the
-networks among which the paper searches for a channel configuration. Blocks are MobileNetV2's, of expansion 6; the stem
-is 16 wide. The paper prints neither the strides nor the width of the layer before the classifier: here two blocks, at
-a third and at two thirds of the depth, reduce the resolution, and 512 gives the params that Table 3 prints.
+networks among which the paper searches for a channel configuration. The blocks are MobileNetV2's with expansion 6, and
+the stem has 16 channels. The paper prints neither the strides nor the width of the layer before the classifier. Here
+the blocks at a third and at two thirds of the depth have stride 2, and a width of 512 gives the params of Table 3.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from timm.layers import ConvNormAct
+from timm.layers import ConvNormAct, calculate_drop_path_rates
 from torch import nn
 
 from timm_regnet_ds._check import check_int, check_per_stage
 
-from ._build import build, check_output_stride, data_cfg, output_size, register
-from ._staged import StagedNet, classifier_head, stages_of
-from .anynet import take_fields
-from .rexnet_lite import LiteBlock
+from ._blocks import InvertedBottleneck
+from ._build import ModelEntry, add_size_overlay, build, default_cfg, register, take_fields
+from ._staged import Body, StagedNet, make_stages, thirds
 
 __all__ = ["ChannelNet", "ChannelNetCfg"]
+
+# Default side of the images.
+RESOLUTION = 32
 
 
 @dataclass(frozen=True)
 class ChannelNetCfg:
-    """Widths and strides block by block.
+    """Widths and strides of a network of inverted bottlenecks.
 
     Args:
         widths: output channels of each block.
-        strides: of each block. ``None``: 2 at a third and at two thirds of the depth.
+        strides: stride of each block. ``None``: 2 at a third and at two thirds of the depth, otherwise 1.
         stem_width: channels of the stem's 3×3 convolution.
-        stem_stride: its stride.
+        stem_stride: stride of the stem.
         head_width: channels of the 1×1 convolution before the pooling.
-        expansion: width inside a block over its input's.
+        expansion: width inside a block divided by the width of its input.
 
     Raises:
-        ValueError: a value that no network can have.
+        ValueError: an empty list of widths, another number of strides than of widths, or a number below 1.
     """
 
     widths: Any = (34, 34, 45, 55, 66)
@@ -48,8 +50,8 @@ class ChannelNetCfg:
     def __post_init__(self) -> None:
         depth = len(self.widths)
         if not depth:
-            raise ValueError("widths must have at least one block, not none")
-        reducing = {depth // 3, 2 * depth // 3} - {0}
+            raise ValueError("widths must have at least one block, not 0")
+        reducing = {*thirds(depth)} - {0}
         strides = self.strides or [2 if i in reducing else 1 for i in range(depth)]
         object.__setattr__(self, "widths", check_per_stage("widths", list(self.widths), depth, check_int))
         object.__setattr__(self, "strides", check_per_stage("strides", strides, depth, check_int))
@@ -58,66 +60,41 @@ class ChannelNetCfg:
 
 
 class ChannelNet(StagedNet):
-    """Inverted bottlenecks, (N, in_chans, H, W) → (N, num_classes).
+    """Inverted bottlenecks between a stem and a 1×1 convolution; the arguments are those of `StagedNet`.
 
-    Args:
-        cfg: widths and strides.
-        num_classes, in_chans, global_pool, drop_rate: as in timm.
-        output_stride: 8, 16 or 32; below the network's own through dilation.
-        drop_path_rate: stochastic depth of the last block; it grows linearly from block to block.
-        device, dtype: of the parameters.
+    The drop path rate grows linearly from 0 in the first block to ``drop_path_rate`` in the last.
     """
 
-    def __init__(
-        self,
-        cfg: ChannelNetCfg,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = "avg",
-        output_stride: int = 32,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        dd = {"device": device, "dtype": dtype}
-        last = max(len(cfg.widths) - 1, 1)
+    def make_body(
+        self, cfg: ChannelNetCfg, in_chans: int, output_stride: int | None, drop_path_rate: float, **dd: Any
+    ) -> Body:
+        """Stem, inverted bottlenecks and a 1×1 convolution."""
+        drop_paths = calculate_drop_path_rates(drop_path_rate, len(cfg.widths))
 
-        def block(i: int, stride: int, dilation: int) -> nn.Module:
+        def make_block(i: int, stride: int, dilation: int) -> nn.Module:
             in_chs, out_chs = (cfg.stem_width, *cfg.widths)[i : i + 2]
             shortcut = in_chs == out_chs and cfg.strides[i] == 1
-            return LiteBlock(
-                in_chs, out_chs, stride, dilation, cfg.expansion, shortcut, drop_path_rate * i / last, **dd
-            )
+            return InvertedBottleneck(in_chs, out_chs, stride, dilation, cfg.expansion, shortcut, drop_paths[i], **dd)
 
-        stages, feature_info = stages_of(cfg.strides, cfg.widths, block, output_stride, cfg.stem_stride)
-        super().__init__(
-            ConvNormAct(in_chans, cfg.stem_width, 3, stride=cfg.stem_stride, act_layer="relu", **dd),
-            stages,
-            ConvNormAct(cfg.widths[-1], cfg.head_width, 1, act_layer="relu6", **dd),
-            classifier_head(cfg.head_width, num_classes, global_pool, drop_rate, **dd),
-            feature_info=feature_info,
-            num_features=cfg.head_width,
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
-        )
+        stages, feature_info = make_stages(cfg.strides, cfg.widths, make_block, output_stride, cfg.stem_stride)
+        stem = ConvNormAct(in_chans, cfg.stem_width, 3, stride=cfg.stem_stride, act_layer="relu", **dd)
+        final_conv = ConvNormAct(cfg.widths[-1], cfg.head_width, 1, act_layer="relu6", **dd)
+        return Body(stem, stages, final_conv, feature_info, cfg.head_width)
 
 
-def _channelnet(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    check_output_stride(kwargs)
+def _create_channelnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     cfg = ChannelNetCfg(**take_fields(ChannelNetCfg, kwargs))
-    side = output_size(32, (cfg.stem_stride, *cfg.strides))
-    overlay = {"pool_size": (side, side)} | (kwargs.pop("pretrained_cfg_overlay", None) or {})
-    maps = 1 + sum(stride != 1 for stride in cfg.strides[1:])
-    return build(
-        ChannelNet, variant, pretrained, feature_maps=maps, model_cfg=cfg, pretrained_cfg_overlay=overlay, **kwargs
-    )
+    add_size_overlay(kwargs, RESOLUTION, (cfg.stem_stride, *cfg.strides))
+    feature_maps = 1 + sum(stride > 1 for stride in cfg.strides[1:])
+    return build(ChannelNet, variant, pretrained, feature_maps=feature_maps, model_cfg=cfg, **kwargs)
 
 
 register(
     __name__,
-    _channelnet,
-    {"channelnet": data_cfg(32)},
-    {"channelnet": "Inverted bottlenecks from the fields of `ChannelNetCfg`."},
+    _create_channelnet,
+    {
+        "channelnet": ModelEntry(
+            "Inverted bottlenecks from the fields of `ChannelNetCfg`.", {"": default_cfg(RESOLUTION)}
+        )
+    },
 )

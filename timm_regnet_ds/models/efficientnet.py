@@ -1,4 +1,4 @@
-"""EfficientNet-B0 as data, and any EfficientNet of that form as timm's own class.
+"""EfficientNet-B0 as a config, and timm's ``EfficientNet`` built from such configs.
 
 EfficientNet is a baseline of Fast and Accurate Model Scaling (§6.1).
 """
@@ -13,12 +13,20 @@ from torch import nn
 
 from ._build import build, check_output_stride
 
-__all__ = ["EFFICIENTNET_B0", "EfficientNetCfg", "MBConv", "build_efficientnet"]
+__all__ = ["EFFICIENTNET_B0", "EfficientNetCfg", "MBConv", "build_efficientnet", "efficientnet_zero_init_last"]
 
 
 @dataclass(frozen=True)
 class MBConv:
-    """A stage of inverted bottlenecks with depthwise convolution and squeeze-and-excitation."""
+    """A stage of inverted bottlenecks with depthwise convolution and squeeze-and-excitation.
+
+    Args:
+        depth: number of blocks.
+        width: output channels.
+        kernel: side of the depthwise convolution's kernel.
+        stride: stride of the first block.
+        expand: width inside a block divided by the width of its input.
+    """
 
     depth: int
     width: int
@@ -27,14 +35,14 @@ class MBConv:
     expand: int
 
     def arch_def(self) -> list[str]:
-        """The stage in the notation of timm."""
+        """The stage in timm's notation of architectures."""
         kind = "ir" if self.expand > 1 else "ds"
         return [f"{kind}_r{self.depth}_k{self.kernel}_s{self.stride}_e{self.expand}_c{self.width}_se0.25"]
 
 
 @dataclass(frozen=True)
 class EfficientNetCfg:
-    """An EfficientNet, stage by stage."""
+    """The stages of an EfficientNet and the widths of its stem and of its last convolution."""
 
     stages: tuple[MBConv, ...]
     stem_width: int = 32
@@ -55,7 +63,7 @@ EFFICIENTNET_B0 = EfficientNetCfg(
 
 
 def build_efficientnet(variant: str, pretrained: bool, cfg: EfficientNetCfg, **kwargs: Any) -> nn.Module:
-    """The EfficientNet of a config, as timm's own class.
+    """The EfficientNet of a config, of timm's class, built under the registered name ``variant``.
 
     Raises:
         ValueError: an output stride other than 8, 16 and 32.
@@ -68,17 +76,19 @@ def build_efficientnet(variant: str, pretrained: bool, cfg: EfficientNetCfg, **k
         "act_layer": get_act_layer("silu"),
     }
     return build(
-        begun_as_shortcuts,
+        efficientnet_zero_init_last,
         variant,
         pretrained,
-        feature_maps=5,
         feature_cfg={"feature_cls": "getter"},
         **(arguments | kwargs),
     )
 
 
-def begun_as_shortcuts(**kwargs: Any) -> EfficientNet:
-    # Each residual block of timm's initialization doubles the variance: too much for hundreds of them.
+def efficientnet_zero_init_last(**kwargs: Any) -> EfficientNet:
+    """timm's ``EfficientNet`` whose residual blocks are initialized as their shortcuts.
+
+    With timm's initialization each residual block doubles the variance, and hundreds of them overflow.
+    """
     model = EfficientNet(**kwargs)
     for block in model.modules():
         if getattr(block, "has_skip", False):

@@ -18,15 +18,22 @@ from timm_regnet_ds._check import check_choice, check_float, check_int
 from timm_regnet_ds._quantized_linear import QUANTUM, quantized_linear_widths
 
 from ._blocks import BLOCKS
-from ._build import data_cfg, register
-from .anynet import AnyNetCfg, build_anynet, refuse_fields, take_fields
+from ._build import ModelEntry, default_cfg, refuse_fields, register, take_fields
+from .anynet import AnyNetCfg, build_anynet
 
-__all__ = ["REGNETS", "RegNetCfg", "fit_group_width_arrays", "fit_group_widths", "quantized_linear"]
+__all__ = [
+    "REGNET_CFGS",
+    "RESOLUTIONS",
+    "RegNetCfg",
+    "fit_group_width_arrays",
+    "fit_group_widths",
+    "quantized_linear",
+]
 
 
 @dataclass(frozen=True)
 class RegNetCfg:
-    """The six parameters of a RegNet (Eqs. 2 to 4), and its block.
+    """The six parameters of a RegNet (Eqs. 2 to 4) and the type of its blocks.
 
     Args:
         depth: number of blocks d.
@@ -34,7 +41,8 @@ class RegNetCfg:
         wa: slope of the widths, from 0 to a million.
         wm: ratio of the widths of neighbouring stages, more than 1.
         group_width: channels per group g. ``None``: a single group.
-        bottle_ratio: width inside a bottleneck over the width (1/b of the papers). ``None``: the block's own.
+        bottle_ratio: width inside a bottleneck divided by the width (1/b of the papers). ``None``: the default of the
+            block.
         block: ``x``, ``y``, ``z``, ``vanilla`` or ``basic``.
 
     Raises:
@@ -73,7 +81,11 @@ class RegNetCfg:
         return quantized_linear(self.depth, self.w0, self.wa, self.wm)
 
     def stages(self, **rest: Any) -> AnyNetCfg:
-        """The same network stage by stage, with group widths that fit; ``rest`` are further fields of `AnyNetCfg`."""
+        """The same network as an `AnyNetCfg`, with group widths that divide.
+
+        Args:
+            **rest: further fields of `AnyNetCfg`.
+        """
         runs = [(width, len(list(run))) for width, run in groupby(self.block_widths())]
         widths, depths = tuple(w for w, _ in runs), tuple(d for _, d in runs)
         spec = BLOCKS[self.block]
@@ -92,7 +104,7 @@ def quantized_linear(depth: int, w0: int, wa: float, wm: float, quantum: int = Q
         w0: width of the first block.
         wa: slope, at least 0.
         wm: ratio of neighbouring widths, more than 1.
-        quantum: widths become multiples of it.
+        quantum: divisor of the widths.
     """
     return tuple(quantized_linear_widths(depth, w0, wa, wm, quantum).tolist())
 
@@ -100,14 +112,15 @@ def quantized_linear(depth: int, w0: int, wa: float, wm: float, quantum: int = Q
 def fit_group_widths(
     widths: tuple[int, ...], bottle_ratios: tuple[float, ...], group_widths: tuple[int | None, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Widths and group widths of the stages, changed so that each group width divides.
+    """Widths and group widths, one per stage, changed so that each group width divides the width inside the block.
+
+    A group width larger than the width inside the block becomes that width. The width inside the block becomes the
+    nearest multiple of the group width for which the block's own width is an integer.
 
     Args:
-        widths, bottle_ratios: one value per stage.
-        group_widths: one value per stage. ``None``: a single group.
-
-    A group is at most as wide as the inside of the block. That inside becomes the nearest multiple of the group width
-    and of the numerator of the bottleneck ratio, so that the width stays an integer.
+        widths: width of each stage.
+        bottle_ratios: width inside the blocks divided by the width, for each stage.
+        group_widths: channels per group, for each stage. ``None``: a single group.
     """
     wanted = np.array([group_width or 0 for group_width in group_widths])
     fitted, fitted_groups = fit_group_width_arrays(np.array(widths), np.array(bottle_ratios), wanted)
@@ -151,9 +164,9 @@ _PUBLISHED = {
     "y": {
         "200mf": (13, 24, 36.44, 2.49, 8),
         "400mf": (16, 48, 27.89, 2.09, 8),
-        # Not printed: the one network of the design space that rounds to its figures in Fast and Accurate Model
-        # Scaling, Table 6, and, scaled, to those in Table 7 (`timm-regnet-ds space recover`). Other wa and wm give it
-        # too: wa from 27.1 to 29.2, wm from 2.776 to 2.786.
+        # Not printed. This is the only network of the design space whose rounded complexity is that of Fast and
+        # Accurate Model Scaling, Table 6, and, scaled, that of Table 7 (`timm-regnet-ds space recover`). All wa from
+        # 27.1 to 29.2 with wm from 2.776 to 2.786 give this network.
         "500mf": (17, 32, 28.0, 2.78, 4),
         "600mf": (15, 48, 32.54, 2.32, 16),
         "800mf": (14, 56, 38.84, 2.4, 16),
@@ -166,14 +179,14 @@ _PUBLISHED = {
         "16gf": (18, 200, 106.23, 2.48, 112),
         "32gf": (20, 232, 115.89, 2.53, 232),
     },
-    # Not printed in the paper. With these, all its figures of RegNetZ and of its scaled models come out.
+    # Not printed. These give all numbers that the paper prints for RegNetZ and its scaled models.
     "z": {
         "500mf": (21, 16, 10.7, 2.51, 4),
         "4gf": (28, 48, 14.5, 2.226, 8),
     },
 }
 
-REGNETS = {
+REGNET_CFGS = {
     f"regnet{block}_{size}": RegNetCfg(*parameters, block=block)
     for block, sizes in _PUBLISHED.items()
     for size, parameters in sizes.items()
@@ -181,7 +194,7 @@ REGNETS = {
 
 RESOLUTIONS = {"regnetz_4gf": 256}
 
-# The same networks in timm, which has their weights.
+# timm's names of the same networks, for which it has weights.
 _SAME_IN_TIMM = {
     f"regnet{block}_{size}": f"regnet{block}_{number}"
     for block in "xy"
@@ -193,28 +206,29 @@ _SAME_IN_TIMM = {
 }
 
 
-def _data_cfgs(name: str) -> dict[str, Any]:
+def _pretrained_cfgs(name: str) -> dict[str, Any]:
+    """Pretrained configs by tag: those of timm with weights on the Hub, otherwise one without weights."""
     in_timm = get_arch_pretrained_cfgs(_SAME_IN_TIMM[name]) if name in _SAME_IN_TIMM else {}
-    cfgs = {
-        f"{name}.{cfg.tag}": replace(cfg, url=None, architecture=name)
-        for cfg in in_timm.values()
-        if cfg.hf_hub_id is not None
-    }
-    return cfgs or {name: data_cfg(RESOLUTIONS.get(name, 224))}
+    on_hub = [cfg for cfg in in_timm.values() if cfg.hf_hub_id is not None]
+    if on_hub:
+        return {cfg.tag: replace(cfg, url=None, architecture=name) for cfg in on_hub}
+    return {"": default_cfg(RESOLUTIONS.get(name, 224))}
 
 
-FOLLOWING = ("depths", "widths", "bottle_ratios", "group_widths")
+DERIVED_FIELDS = ("depths", "widths", "bottle_ratios", "group_widths")
 
 
-def _regnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
-    refuse_fields(variant, kwargs, FOLLOWING, "it follows from depth, w0, wa, wm, group_width and bottle_ratio")
-    cfg = replace(REGNETS.get(variant, RegNetCfg()), **take_fields(RegNetCfg, kwargs))
+def _create_regnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    refuse_fields(variant, kwargs, DERIVED_FIELDS, "it follows from depth, w0, wa, wm, group_width and bottle_ratio")
+    cfg = replace(REGNET_CFGS.get(variant, RegNetCfg()), **take_fields(RegNetCfg, kwargs))
     return build_anynet(variant, pretrained, cfg.stages(**take_fields(AnyNetCfg, kwargs)), **kwargs)
 
 
 register(
     __name__,
-    _regnet,
-    {"regnet": data_cfg()} | {tagged: cfg for name in REGNETS for tagged, cfg in _data_cfgs(name).items()},
-    {"regnet": "A RegNet from the fields of `RegNetCfg`."} | {name: f"{name}: {cfg}." for name, cfg in REGNETS.items()},
+    _create_regnet,
+    {
+        "regnet": ModelEntry("A RegNet from the fields of `RegNetCfg`."),
+        **{name: ModelEntry(f"{name}: {cfg}.", _pretrained_cfgs(name)) for name, cfg in REGNET_CFGS.items()},
+    },
 )

@@ -1,4 +1,4 @@
-"""ReXNet in the sizes that timm lacks, and in any other: timm's own ``RexNet``, which gives Tables 5 and A1.
+"""ReXNet in the sizes of Tables 5 and A1 that timm lacks, and in any other size: timm's own ``RexNet``.
 
 "Rethinking Channel Dimensions for Efficient Model Design", §4.4, Appendix B.1 (https://arxiv.org/abs/2007.00992).
 """
@@ -10,11 +10,11 @@ from torch import nn
 
 from timm_regnet_ds._check import check_float
 
-from ._build import build, check_output_stride, data_cfg, register
+from ._build import ModelEntry, build, check_output_stride, register
 
 __all__ = ["RexNet"]
 
-# Arguments of RexNet by name; the generator "rexnet" leaves them to the caller.
+# Arguments of RexNet by registered name; for "rexnet" the caller gives them.
 MODELS: dict[str, dict[str, float]] = {
     "rexnet": {},
     "rexnet_090": {"width_mult": 0.9},
@@ -25,29 +25,19 @@ MODELS: dict[str, dict[str, float]] = {
 }
 
 
-def _create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def _create_rexnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     # RexNet itself divides by zero.
     for argument in {"width_mult", "depth_mult"} & kwargs.keys():
         check_float(argument, kwargs[argument], above=0)
     check_output_stride(kwargs)
-    return build(
-        RexNet,
-        name,
-        pretrained,
-        feature_maps=5,
-        feature_cfg={"flatten_sequential": True},
-        **(MODELS[name] | kwargs),
-    )
+    feature_cfg = {"flatten_sequential": True}
+    return build(RexNet, variant, pretrained, feature_cfg=feature_cfg, **(MODELS[variant] | kwargs))
 
 
-register(
-    __name__,
-    _create,
-    cfgs={name: data_cfg() for name in MODELS},
-    docs={
-        name: f"ReXNet (×{row['width_mult']}), Table A1."
-        if row
-        else "ReXNet of any size: ``width_mult`` multiplies the widths of ×1.0, ``depth_mult`` its depths."
-        for name, row in MODELS.items()
-    },
-)
+def _doc(args: dict[str, float]) -> str:
+    if args:
+        return f"ReXNet (×{args['width_mult']}), Table A1."
+    return "ReXNet of any size: ``width_mult`` multiplies the widths of ×1.0, ``depth_mult`` its depths."
+
+
+register(__name__, _create_rexnet, {name: ModelEntry(_doc(args)) for name, args in MODELS.items()})

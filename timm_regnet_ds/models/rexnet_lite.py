@@ -8,21 +8,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.layers import ConvNormAct, DropPath, SelectAdaptivePool2d, calculate_drop_path_rates, make_divisible
+from timm.layers import ConvNormAct, SelectAdaptivePool2d, calculate_drop_path_rates, make_divisible
 from torch import nn
-from torch.nn.functional import pad
 
 from timm_regnet_ds._check import check_float
 
-from ._build import build, data_cfg, register
-from ._staged import StagedNet, stages_of
+from ._blocks import InvertedBottleneck
+from ._build import ModelEntry, build, register
+from ._staged import Body, StagedNet, make_stages
 
 __all__ = ["RexNetLite", "RexNetLiteCfg"]
 
 
 @dataclass(frozen=True)
 class RexNetLiteCfg:
-    """Widths in channels before ``width_mult``; those of the blocks grow linearly from ``first`` to ``last``.
+    """Widths in channels and strides of a ReXNet-lite.
+
+    Every width but ``hidden_size`` is multiplied by ``width_mult`` and rounded to a multiple of ``divisor``.
+
+    Args:
+        width_mult: multiplier of the widths.
+        stem_width: width of the stem.
+        first_width, last_width: widths of the first and last block; those between lie on the line that connects them.
+        final_width: width of the 1×1 convolution after the blocks.
+        hidden_size: width of the hidden layer in the head.
+        expansion: width inside a block divided by the width of its input.
+        divisor: divisor of the widths.
+        strides: stride of each block.
 
     Raises:
         ValueError: ``width_mult`` is not a finite number above 0.
@@ -33,7 +45,7 @@ class RexNetLiteCfg:
     first_width: int = 16
     last_width: int = 180
     final_width: int = 1280
-    hidden_size: int = 1024  # not multiplied
+    hidden_size: int = 1024
     expansion: int = 6
     divisor: int = 8
     strides: tuple[int, ...] = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1)
@@ -42,7 +54,7 @@ class RexNetLiteCfg:
         check_float("width_mult", self.width_mult, above=0)
 
     def scaled(self, width: float) -> int:
-        """``width`` times ``width_mult``, to a multiple of ``divisor``."""
+        """``width`` times ``width_mult``, rounded to a multiple of ``divisor``."""
         return make_divisible(round(width * self.width_mult), self.divisor)
 
     @property
@@ -52,50 +64,11 @@ class RexNetLiteCfg:
         return tuple(self.scaled(self.first_width + i * step) for i in range(len(self.strides)))
 
 
-class LiteBlock(nn.Module):
-    """Inverted bottleneck, (N, in, H, W) → (N, out, H/s, W/s): f(x), with ``shortcut`` f(x) + zero-padded x.
-
-    f is a 1×1 convolution to ``expansion`` times the channels (none for 1) and a 3×3 depthwise one, each with
-    BN and ReLU6, then a 1×1 convolution with BN.
-    """
-
-    def __init__(
-        self,
-        in_chs: int,
-        out_chs: int,
-        stride: int = 1,
-        dilation: int = 1,
-        expansion: int = 6,
-        shortcut: bool = True,
-        drop_path: float = 0.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        dd = {"device": device, "dtype": dtype}
-        mid_chs = in_chs * expansion
-        self.shortcut = shortcut
-        self.extra_chs = out_chs - in_chs
-        self.conv_exp = ConvNormAct(in_chs, mid_chs, 1, act_layer="relu6", **dd) if expansion != 1 else nn.Identity()
-        self.conv_dw = ConvNormAct(
-            mid_chs, mid_chs, 3, stride=stride, dilation=dilation, groups=mid_chs, act_layer="relu6", **dd
-        )
-        self.conv_pwl = ConvNormAct(mid_chs, out_chs, 1, apply_act=False, **dd)
-        self.drop_path = DropPath(drop_path) if shortcut and drop_path > 0 else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = self.conv_pwl(self.conv_dw(self.conv_exp(x)))
-        if not self.shortcut:
-            return y
-        # B.1: "the expanded channel dimensions are padded with zeros".
-        return self.drop_path(y) + pad(x, (0, 0, 0, 0, 0, self.extra_chs))
-
-
 class LiteHead(nn.Module):
     """Pooling, hidden layer (1×1 convolution with bias, BatchNorm, ReLU6), dropout, classifier.
 
-    (N, in_features, H, W) → (N, num_classes), or (N, num_classes, H, W) without pooling. ``num_classes=0`` leaves the
-    classifier out.
+    (N, in_features, H, W) → (N, num_classes), or (N, num_classes, H, W) without pooling. With ``num_classes=0`` there
+    is no classifier. None of timm's heads has a normalization after its hidden layer.
     """
 
     def __init__(
@@ -103,7 +76,7 @@ class LiteHead(nn.Module):
     ) -> None:
         super().__init__()
         self.global_pool = SelectAdaptivePool2d(pool_type=pool_type)
-        # A convolution rather than a linear layer, so that it serves with and without pooling.
+        # A convolution, unlike a linear layer, also takes a map that is not pooled.
         pooled = in_features * self.global_pool.feat_mult()
         self.hidden = ConvNormAct(pooled, hidden_size, 1, bias=True, act_layer="relu6", **dd)
         self.drop = nn.Dropout(drop_rate)
@@ -115,13 +88,13 @@ class LiteHead(nn.Module):
         """Replace the classifier and the pooling. The hidden layer stays.
 
         Raises:
-            ValueError: a pooling of another width than the hidden layer takes.
+            ValueError: a pooling whose output has another number of channels than the hidden layer takes.
         """
         pool = SelectAdaptivePool2d(pool_type=pool_type)
         if pool.feat_mult() != self.global_pool.feat_mult():
             raise ValueError(
                 f"global_pool {pool_type!r} gives another number of channels than {self.global_pool.pool_type!r}, "
-                "which the hidden layer is made for; give it when the model is built"
+                "which the hidden layer was built for; set global_pool when the model is built"
             )
         self.global_pool = pool
         self.flatten = nn.Identity() if pool.is_identity() else nn.Flatten(1)
@@ -134,73 +107,56 @@ class LiteHead(nn.Module):
         self.train(self.training)
 
     def forward(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
+        """(N, in_features, H, W) → (N, num_classes), or with ``pre_logits`` (N, hidden_size)."""
         x = self.drop(self.flatten(self.hidden(self.global_pool(x))))
         return x if pre_logits else self.fc(x)
 
 
 class RexNetLite(StagedNet):
-    """ReXNet-lite, (N, in_chans, H, W) → (N, num_classes).
+    """ReXNet-lite; the arguments are those of `StagedNet`.
 
-    Args:
-        cfg: widths and strides.
-        num_classes: width of the classifier, 0 for none.
-        in_chans: channels of the image.
-        global_pool: timm's name of the pooling, '' for none.
-        output_stride: 8, 16 or 32; below 32 through dilation.
-        drop_rate: dropout before the classifier.
-        drop_path_rate: stochastic depth, growing linearly from 0 in the first block to this in the last.
-        device, dtype: of the parameters.
-
-    Raises:
-        ValueError: another output stride, or an image too small for the strides.
+    The drop path rate grows linearly from 0 in the first block to ``drop_path_rate`` in the last.
     """
 
-    def __init__(
-        self,
-        cfg: RexNetLiteCfg,
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = "avg",
-        output_stride: int = 32,
-        drop_rate: float = 0.2,
-        drop_path_rate: float = 0.0,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        dd = {"device": device, "dtype": dtype}
+    default_drop_rate = 0.2
+
+    def make_body(
+        self, cfg: RexNetLiteCfg, in_chans: int, output_stride: int | None, drop_path_rate: float, **dd: Any
+    ) -> Body:
+        """Stem, inverted bottlenecks and a 1×1 convolution."""
         stem_width, final_width = cfg.scaled(cfg.stem_width), cfg.scaled(cfg.final_width)
         inputs = (stem_width, *cfg.widths)
         drop_paths = calculate_drop_path_rates(drop_path_rate, len(cfg.widths))
 
-        def block(i: int, stride: int, dilation: int) -> nn.Module:
-            # A stride that became dilation does not earn the block a shortcut.
+        def make_block(i: int, stride: int, dilation: int) -> nn.Module:
+            # A block whose stride became dilation still has no shortcut, as in the network without dilation.
             shortcut = cfg.strides[i] == 1 and inputs[i] <= cfg.widths[i]
             expansion = cfg.expansion if i else 1
-            return LiteBlock(inputs[i], cfg.widths[i], stride, dilation, expansion, shortcut, drop_paths[i], **dd)
+            return InvertedBottleneck(
+                inputs[i], cfg.widths[i], stride, dilation, expansion, shortcut, drop_paths[i], **dd
+            )
 
-        stages, feature_info = stages_of(cfg.strides, cfg.widths, block, output_stride)
-        super().__init__(
-            ConvNormAct(in_chans, stem_width, 3, stride=2, act_layer="relu6", **dd),
-            stages,
-            ConvNormAct(cfg.widths[-1], final_width, 1, act_layer="relu6", **dd),
-            LiteHead(final_width, cfg.hidden_size, num_classes, global_pool, drop_rate, **dd),
-            feature_info=feature_info,
-            num_features=final_width,
-            num_classes=num_classes,
-            in_chans=in_chans,
-            drop_rate=drop_rate,
-        )
+        stages, feature_info = make_stages(cfg.strides, cfg.widths, make_block, output_stride)
+        stem = ConvNormAct(in_chans, stem_width, 3, stride=2, act_layer="relu6", **dd)
+        final_conv = ConvNormAct(cfg.widths[-1], final_width, 1, act_layer="relu6", **dd)
+        return Body(stem, stages, final_conv, feature_info, final_width)
+
+    def make_head(
+        self, cfg: RexNetLiteCfg, num_features: int, num_classes: int, global_pool: str, **dd: Any
+    ) -> nn.Module:
+        """A `LiteHead`."""
+        return LiteHead(num_features, cfg.hidden_size, num_classes, global_pool, self.drop_rate, **dd)
 
     def _head_width(self) -> int:
         return self.head.hidden.out_channels if isinstance(self.head, LiteHead) else super()._head_width()
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier, and the pooling where ``global_pool`` is not ``None``; the hidden layer stays.
+        """Replace the classifier, and the pooling if ``global_pool`` is not ``None``; the hidden layer stays.
 
         Raises:
-            ValueError: a pooling of another width than the hidden layer takes.
+            ValueError: a pooling whose output has another number of channels than the hidden layer takes.
         """
-        if not isinstance(self.head, LiteHead):  # pruned
+        if not isinstance(self.head, LiteHead):  # The network has been pruned.
             return super().reset_classifier(num_classes, global_pool)
         self.head.reset(num_classes, self.head.global_pool.pool_type if global_pool is None else global_pool)
         self.num_classes = num_classes
@@ -209,20 +165,12 @@ class RexNetLite(StagedNet):
 MODELS = {f"rexnet_lite_{round(100 * m)}": RexNetLiteCfg(width_mult=m) for m in (1.0, 1.3, 1.5, 2.0)}
 
 
-def _create(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    return build(
-        RexNetLite,
-        name,
-        pretrained,
-        feature_maps=5,
-        model_cfg=MODELS[name],
-        **kwargs,
-    )
+def _create_rexnet_lite(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
+    return build(RexNetLite, variant, pretrained, model_cfg=MODELS[variant], **kwargs)
 
 
 register(
     __name__,
-    _create,
-    cfgs={name: data_cfg() for name in MODELS},
-    docs={name: f"ReXNet-lite (×{cfg.width_mult}), Table A2." for name, cfg in MODELS.items()},
+    _create_rexnet_lite,
+    {name: ModelEntry(f"ReXNet-lite (×{cfg.width_mult}), Table A2.") for name, cfg in MODELS.items()},
 )

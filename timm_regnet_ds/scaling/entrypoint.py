@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from timm_regnet_ds.models._build import data_cfg, register
+from timm_regnet_ds.models._build import ModelEntry, register
 
 from .scale import scale
 
@@ -42,9 +42,4 @@ def _scaled(variant: str, pretrained: bool, base: str = "", resolved: float | No
     return model
 
 
-register(
-    __name__,
-    _scaled,
-    {"scaled": data_cfg()},
-    {"scaled": "Any model `base`, scaled: see `timm_regnet_ds.scale`."},
-)
+register(__name__, _scaled, {"scaled": ModelEntry("Any model `base`, scaled: see `timm_regnet_ds.scale`.")})

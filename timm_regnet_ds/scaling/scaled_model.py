@@ -8,7 +8,7 @@ from timm.models import is_model
 from torch import nn
 
 from timm_regnet_ds.complexity import Complexity, measure_factory
-from timm_regnet_ds.models._build import NOT_MODEL_ARGS, register
+from timm_regnet_ds.models._build import NOT_MODEL_ARGS, ModelEntry, register
 
 from . import user_models
 from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy
@@ -126,7 +126,7 @@ class ScaledModel:
         def build(_: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             return self.create(pretrained, **kwargs)
 
-        register(user_models.__name__, build, {name: cfg}, {name: doc})
+        register(user_models.__name__, build, {name: ModelEntry(doc, {"": cfg})})
 
     def as_timm(self) -> tuple[str, dict[str, Any]]:
         """Architecture and ``model_args`` with which timm alone builds this model: for those who have timm alone.

@@ -17,8 +17,8 @@ from torch import nn
 
 from timm_regnet_ds._check import check_choice
 from timm_regnet_ds.models._blocks import BLOCKS
-from timm_regnet_ds.models._build import output_size
-from timm_regnet_ds.models.anynet import STEMS, AnyNetCfg
+from timm_regnet_ds.models._build import size_overlay
+from timm_regnet_ds.models.anynet import STEM_STRIDES, AnyNetCfg
 from timm_regnet_ds.models.regnet import fit_group_width_arrays
 
 from .arrays import AnyNets, Frame
@@ -72,7 +72,7 @@ class FramedSpace(Space):
 
     def __post_init__(self) -> None:
         check_choice("block", self.frame.block, BLOCKS)
-        check_choice("stem", self.frame.stem, STEMS)
+        check_choice("stem", self.frame.stem, STEM_STRIDES)
 
     # Of configurations without resolution.
     def _draw(self, rng: np.random.Generator, n: int) -> tuple[Any, Ints]:
@@ -115,8 +115,7 @@ class FramedSpace(Space):
         cfg, side = self._parted(config)
         name = "anynet" if isinstance(cfg, AnyNetCfg) else "regnet"
         in_chans = kwargs.get("in_chans", self.frame.in_chans)
-        last = output_size(side, (STEMS[self.frame.stem], *self.frame.strides))
-        overlay = {"input_size": (in_chans, side, side), "pool_size": (last, last)}
+        overlay = size_overlay(side, (STEM_STRIDES[self.frame.stem], *self.frame.strides), in_chans)
         arguments = {
             "num_classes": self.frame.num_classes,
             "in_chans": in_chans,

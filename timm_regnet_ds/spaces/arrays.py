@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from timm_regnet_ds.models._blocks import BLOCKS, BlockSpec
 from timm_regnet_ds.models._build import output_size
-from timm_regnet_ds.models.anynet import STEMS, AnyNetCfg
+from timm_regnet_ds.models.anynet import STEM_STRIDES, AnyNetCfg
 
 from .space import Complexities, Configs
 
@@ -109,7 +109,7 @@ class AnyNets(Configs):
         tally = Tally(len(self))
         frame, spec = self.frame, self.frame.spec
         side: Any = np.asarray(resolution, dtype=np.int64)
-        side = output_size(side, (STEMS[frame.stem],))
+        side = output_size(side, (STEM_STRIDES[frame.stem],))
         tally.conv(3, frame.in_chans, frame.stem_width, side)
         inputs: Number = frame.stem_width
         stage = _bottleneck if spec.bottleneck else _basic

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from timm.models import create_model
 from torch import nn
 
-from timm_regnet_ds.models._build import output_size
+from timm_regnet_ds.models._build import output_size, size_overlay
 from timm_regnet_ds.models.channelnet import ChannelNetCfg
 
 from .arrays import Tally
@@ -154,8 +154,7 @@ class ChannelSpace(Space):
     def build(self, config: PiecewiseLinear, **kwargs: Any) -> nn.Module:
         in_chans = kwargs.get("in_chans", self.in_chans)
         cfg = self._cfg(config.block_widths())
-        last = output_size(self.resolution, (cfg.stem_stride, *cfg.strides))
-        overlay = {"input_size": (in_chans, self.resolution, self.resolution), "pool_size": (last, last)}
+        overlay = size_overlay(self.resolution, (cfg.stem_stride, *cfg.strides), in_chans)
         arguments = {
             "num_classes": self.num_classes,
             "in_chans": in_chans,

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from timm.models import create_model
 from torch import nn
 
-from timm_regnet_ds.models._build import output_size
+from timm_regnet_ds.models._build import size_overlay
 from timm_regnet_ds.models._cell_ops import OPS, STEMS, Convs, Skip
-from timm_regnet_ds.models.nas_cell import NasCfg
+from timm_regnet_ds.models._staged import thirds
+from timm_regnet_ds.models.nas_cell import CellNetCfg
 
 from .space import Complexities, Configs, Membership, Space
 
@@ -34,7 +35,7 @@ class NasConfigs(Configs):
 
     Args:
         names: operations of the space.
-        concat: ``all`` or ``loose``, as in `NasCfg`.
+        concat: ``all`` or ``loose``, as in `CellNetCfg`.
         ops: places in ``names``, shape (n, 2 cells, nodes, 2).
         inputs: what they are applied to, shape (n, 2 cells, nodes, 2).
         widths, depths: shape (n,).
@@ -52,9 +53,9 @@ class NasConfigs(Configs):
 
     def __getitem__(self, place: Any) -> Any:
         normal, reduction = (self._genotype(place, cell) for cell in (0, 1))
-        return NasCfg(normal, reduction, int(self.widths[place]), int(self.depths[place]), self.concat, STEM)
+        return CellNetCfg(normal, reduction, int(self.widths[place]), int(self.depths[place]), self.concat, STEM)
 
-    def __iter__(self) -> Iterator[NasCfg]:
+    def __iter__(self) -> Iterator[CellNetCfg]:
         return (self[place] for place in range(len(self)))
 
     def _genotype(self, place: int, cell: int) -> list[Any]:
@@ -141,7 +142,7 @@ class NasSpace(Space):
         total = _Total(np.array([weights * side**2, weights + 2 * stem_width, stem_width * side**2]))
         older = newer = np.full(len(configs), stem_width)
         for i in range(depth):
-            cell = int(i in (depth // 3, 2 * depth // 3))
+            cell = int(i in thirds(depth))
             width *= 1 + cell
             for in_width in (older, newer):
                 total.convs(in_width, width, side)
@@ -155,9 +156,9 @@ class NasSpace(Space):
         return total.counts + np.stack([newer * classes, (newer + 1) * classes, np.full_like(newer, classes)], axis=-1)
 
     def contains(self, config: Any) -> Membership:
-        """Whether a `NasCfg` is one of the space's; a false answer has the reason."""
-        if not isinstance(config, NasCfg):
-            return Membership(f"{self.name} has configurations of the class NasCfg, not {type(config).__name__}")
+        """Whether a `CellNetCfg` is one of the space's; a false answer has the reason."""
+        if not isinstance(config, CellNetCfg):
+            return Membership(f"{self.name} has configurations of the class CellNetCfg, not {type(config).__name__}")
         of_cells = ((cell, getattr(config, cell)) for cell in ("normal", "reduction"))
         allowed: dict[str, tuple[Any, Sequence[Any]]] = {
             "width": (config.width, self.widths),
@@ -177,11 +178,10 @@ class NasSpace(Space):
                 return Membership(f"{what} is {value!r}, and {self.name} has {', '.join(map(str, values))}")
         return Membership()
 
-    def build(self, config: NasCfg, **kwargs: Any) -> nn.Module:
+    def build(self, config: CellNetCfg, **kwargs: Any) -> nn.Module:
         """The timm model of a configuration; ``kwargs`` go to ``timm.create_model``."""
         in_chans = kwargs.get("in_chans", self.in_chans)
-        last = output_size(self.resolution, (2, 2))
-        overlay = {"input_size": (in_chans, self.resolution, self.resolution), "pool_size": (last, last)}
+        overlay = size_overlay(self.resolution, (2, 2), in_chans)
         arguments = {
             "num_classes": self.num_classes,
             "in_chans": in_chans,
@@ -189,21 +189,21 @@ class NasSpace(Space):
         }
         return create_model("nas_cell", **self.to_json(config), **(arguments | kwargs))
 
-    def to_json(self, config: NasCfg) -> dict[str, Any]:
-        """A configuration as what json can hold: the arguments of `NasCfg`."""
+    def to_json(self, config: CellNetCfg) -> dict[str, Any]:
+        """A configuration as what json can hold: the arguments of `CellNetCfg`."""
         lists = {cell: [[list(half) for half in node] for node in getattr(config, cell)] for cell in _CELLS}
         return asdict(config) | lists
 
-    def from_json(self, row: dict[str, Any]) -> NasCfg:
+    def from_json(self, row: dict[str, Any]) -> CellNetCfg:
         """The configuration of which `to_json` gave ``row``.
 
         Raises:
             ValueError: keys or values that no configuration has.
         """
-        known = set(NasCfg.__dataclass_fields__)
+        known = set(CellNetCfg.__dataclass_fields__)
         if set(row) != known:
             raise ValueError(f"a configuration of {self.name} has {', '.join(sorted(known))}, not {', '.join(row)}")
-        return NasCfg(**row)
+        return CellNetCfg(**row)
 
 
 _CELLS = ("normal", "reduction")

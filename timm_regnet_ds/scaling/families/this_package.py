@@ -7,8 +7,8 @@ import numpy as np
 
 from timm_regnet_ds.models.anynet import AnyNet
 from timm_regnet_ds.models.channelnet import ChannelNet
-from timm_regnet_ds.models.efficientnet import begun_as_shortcuts
-from timm_regnet_ds.models.nas_cell import NasCell
+from timm_regnet_ds.models.efficientnet import efficientnet_zero_init_last
+from timm_regnet_ds.models.nas_cell import CellNet
 from timm_regnet_ds.models.rexnet_lite import RexNetLite
 from timm_regnet_ds.models.rexnet_plain import RexNetPlain, RexNetPlainCfg
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
@@ -70,12 +70,12 @@ AXES |= {
         width=(Rewrite(_anynet_width, lambda args: list(args["model_cfg"].widths)),),
         each_by_itself=True,
     ),
-    begun_as_shortcuts: BLOCKS,
+    efficientnet_zero_init_last: BLOCKS,
     ChannelNet: Axes(
         depth=(Rewrite(_blocks, _depths),),
         width=(Width("model_cfg.widths"), Width("model_cfg.stem_width"), Width("model_cfg.head_width")),
     ),
-    NasCell: Axes(depth=(Depth("model_cfg.depth"),), width=(Width("model_cfg.width"),)),
+    CellNet: Axes(depth=(Depth("model_cfg.depth"),), width=(Width("model_cfg.width"),)),
     RexNetLite: Axes(
         depth=(Rewrite(_strides, _depths),),
         width=(Factor("model_cfg.width_mult"), Width("model_cfg.hidden_size")),

@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from timm_regnet_ds._check import check_choice
-from timm_regnet_ds.models._build import data_cfg, register
-from timm_regnet_ds.models.anynet import AnyNetCfg, build_anynet, refuse_fields, take_fields
+from timm_regnet_ds.models._build import ModelEntry, default_cfg, refuse_fields, register, take_fields
+from timm_regnet_ds.models.anynet import AnyNetCfg, build_anynet
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0, EfficientNetCfg, build_efficientnet
-from timm_regnet_ds.models.regnet import REGNETS, RESOLUTIONS
+from timm_regnet_ds.models.regnet import REGNET_CFGS, RESOLUTIONS
 from timm_regnet_ds.scaling.arithmetic.rounding import round_resolution
 from timm_regnet_ds.scaling.arithmetic.strategy import resolve_strategy
 
@@ -23,9 +23,9 @@ from .efficientnet import scale_efficientnet
 __all__ = ["BASES", "FACTORS", "PAPER", "scaled_cfg"]
 
 BASES: dict[str, tuple[AnyNetCfg | EfficientNetCfg, int]] = {
-    "regnety_500mf": (REGNETS["regnety_500mf"].stages(), 224),
-    "regnetz_500mf": (REGNETS["regnetz_500mf"].stages(), 224),
-    "regnetz_4gf": (REGNETS["regnetz_4gf"].stages(), RESOLUTIONS["regnetz_4gf"]),
+    "regnety_500mf": (REGNET_CFGS["regnety_500mf"].stages(), 224),
+    "regnetz_500mf": (REGNET_CFGS["regnetz_500mf"].stages(), 224),
+    "regnetz_4gf": (REGNET_CFGS["regnetz_4gf"].stages(), RESOLUTIONS["regnetz_4gf"]),
     "efficientnet_b0": (EFFICIENTNET_B0, 224),
 }
 
@@ -117,10 +117,10 @@ def _build(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     return build_scaled(variant, pretrained, _named(variant)[0], **kwargs)
 
 
-def _data_cfg(variant: str) -> dict[str, Any]:
+def _default_cfg(variant: str) -> dict[str, Any]:
     cfg, resolution = _named(variant)
     names = {"first_conv": "conv_stem", "classifier": "classifier"} if isinstance(cfg, EfficientNetCfg) else {}
-    return data_cfg(resolution) | names
+    return default_cfg(resolution) | names
 
 
 def _doc(variant: str) -> str:
@@ -131,6 +131,5 @@ def _doc(variant: str) -> str:
 register(
     __name__,
     _build,
-    {variant: _data_cfg(variant) for variant in FACTORS},
-    {variant: _doc(variant) for variant in FACTORS},
+    {variant: ModelEntry(_doc(variant), {"": _default_cfg(variant)}) for variant in FACTORS},
 )
