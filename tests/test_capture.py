@@ -8,7 +8,7 @@ import timm
 from timm.models import build_model_with_cfg, convnext, resnet
 from torch import nn
 
-from timm_regnet_ds.scaling.building.capture import capture, intercepted
+from timm_regnet_ds.scaling.building.capture import capture, intercept_builds
 
 
 def holders():
@@ -42,7 +42,7 @@ def test_timm_is_as_it_was_after_a_build_that_fails(wrong):
     def fail(build):
         return build.model_cls(**build.args)
 
-    with pytest.raises(Exception, match=r".*"), intercepted(fail):
+    with pytest.raises(Exception, match=r".*"), intercept_builds(fail):
         timm.create_model("resnet18", **wrong)
     assert_as_it_was()
 
@@ -77,7 +77,7 @@ def test_interceptors_compose():
 
         return handler
 
-    with intercepted(pass_on("outer")), intercepted(pass_on("inner")):
+    with intercept_builds(pass_on("outer")), intercept_builds(pass_on("inner")):
         model = timm.create_model("resnet18", device="meta")
     assert seen == ["inner", "outer"]
     assert type(model) is resnet.ResNet

@@ -79,7 +79,7 @@ def test_any_scaling_builds_and_keeps_to_its_strategy(base, factor, strategy):
     s = trd.scale(base, factor, strategy=strategy)
     for axis in ("depth", "width", "resolution"):
         if getattr(s.strategy, axis) == 0:
-            assert getattr(s.reached, axis) == 1
+            assert getattr(s.achieved, axis) == 1
     # How near a single axis comes is another matter: attention grows otherwise, and steps are coarse.
     if factor > 1.6:
         assert s.growth.flops > 1
@@ -89,9 +89,9 @@ def test_any_scaling_builds_and_keeps_to_its_strategy(base, factor, strategy):
 @pytest.mark.parametrize("base", BASES)
 def test_single_axes_change_nothing_else(base):
     depth, width, side = (trd.scale(base, 4, strategy=strategy) for strategy in "dwr")
-    assert depth.reached.depth > 1.5
+    assert depth.achieved.depth > 1.5
     assert depth.input_size == width.input_size == depth.base_complexity.input_size
-    assert width.reached.width > 1.5
+    assert width.achieved.width > 1.5
     assert side.input_size[1] > 1.5 * side.base_complexity.input_size[1]
     assert side.complexity.params == pytest.approx(side.base_complexity.params, rel=0.06)  # of tables of positions
 
@@ -219,7 +219,7 @@ def test_what_is_no_model_is_refused():
 def test_pretrained_weights_do_not_fit():
     with pytest.raises(ValueError, match="the weights of resnet18 do not fit a scaled model"):
         timm.create_model("scaled", pretrained=True, base="resnet18", factor=2)
-    with pytest.raises(ValueError, match="scaling has settled it"):
+    with pytest.raises(ValueError, match="scaling sets it"):
         trd.scale("resnet18", 2).create(channels=(8, 8, 8, 8))
 
 
@@ -336,10 +336,8 @@ def test_saved_models_rebuild_without_a_search(tmp_path, monkeypatch):
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["architecture"] == "scaled"
     assert config["model_args"]["base"] == "convnext_atto"
-    assert config["model_args"]["resolved"] == pytest.approx(
-        trd.scale("convnext_atto", to="300mf", strategy="dwr").factor
-    )
-    monkeypatch.setattr(import_module("timm_regnet_ds.scaling.scale"), "find_factor", None)
+    assert config["model_args"]["factor"] == trd.scale("convnext_atto", to="300mf", strategy="dwr").factor
+    monkeypatch.setattr(import_module("timm_regnet_ds.scaling.entrypoint"), "scale", None)
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert again.num_classes == 5
@@ -418,12 +416,12 @@ def test_a_tag_and_a_strategy_of_ones_own_are_saved():
 def test_modules_imported_meanwhile_are_restored():
     import types
 
-    from timm_regnet_ds.scaling.building.capture import intercepted
+    from timm_regnet_ds.scaling.building.capture import intercept_builds
 
     late = types.ModuleType("late_module")
     sys.modules["late_module"] = late
     try:
-        with intercepted(lambda build: build.run()):
+        with intercept_builds(lambda build: build.run()):
             late.build_model_with_cfg = timm.models.build_model_with_cfg
         assert late.build_model_with_cfg is timm.models.build_model_with_cfg
         assert timm.models.build_model_with_cfg.__module__ == "timm.models._builder"

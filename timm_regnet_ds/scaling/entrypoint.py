@@ -1,45 +1,61 @@
-"""`scale` as a model of timm: ``timm.create_model('scaled', base='convnext_tiny', to='16gf', strategy='dwr')``."""
+"""The registered model ``scaled``: ``timm.create_model('scaled', base='convnext_tiny', to='16gf', strategy='dwr')``."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from timm_regnet_ds.models._build import ModelEntry, register
 
+from .building.base import base_of
+from .building.saved import changes_from_saved
 from .scale import scale
+from .scaled_model import create_scaled
 
 __all__: list[str] = []
 
-# What says how to scale; all other arguments are the model's.
-HOW = ("to", "factor", "strategy", "alpha", "flops", "params", "acts", "tolerance", "base_args")
-SEARCH = ("to", "flops", "params", "acts", "tolerance")
+# Arguments of `scale`; all others are the model's.
+SCALE_ARGS = ("to", "factor", "strategy", "alpha", "flops", "params", "acts", "tolerance", "base_args")
+# Arguments that state the target of a search.
+TARGET_ARGS = ("to", "flops", "params", "acts", "tolerance")
 
 
-def _scaled(variant: str, pretrained: bool, base: str = "", resolved: float | None = None, **kwargs: Any) -> nn.Module:
-    """
+def _create_scaled(
+    variant: str,
+    pretrained: bool = False,
+    base: str = "",
+    sizes: Mapping[str, Any] | None = None,
+    resolved: float | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """Build ``scaled``.
+
     Args:
         variant: ``scaled``.
         pretrained: load weights of this very model; those of the base do not fit.
-        base: a model that timm can build. Without any argument, the model is the paper's: RegNetZ-500MF to 4 GF.
-        resolved: the factor that a search has found for the target. It is saved with the model, which is then built
-            without searching again.
-        **kwargs: of `scale` and of ``timm.create_model``.
+        base: a model that timm can build. Without any argument, the model is RegNetZ-500MF scaled to 4 GF, as in the
+            paper.
+        sizes: what `ScaledModel.model_args` saves. The model is built from these sizes, and nothing is scaled again.
+        resolved: the factor that a search has found. Models saved before there were ``sizes`` have it.
+        **kwargs: arguments of `scale` and of ``timm.create_model``.
     """
-    how = {name: kwargs.pop(name) for name in HOW if kwargs.get(name) is not None}
+    how = {name: kwargs.pop(name) for name in SCALE_ARGS if kwargs.get(name) is not None}
     if not base:
         if how:
             raise ValueError(
                 "scaled needs base=, the name of a model: create_model('scaled', base='resnet50', to='8gf')"
             )
         base, how = "regnetz_500mf", {"factor": 8.1}
+    if sizes is not None:
+        if not isinstance(sizes, Mapping):
+            raise ValueError(f"sizes are what a saved model's config has under that name, not {sizes!r}")
+        recipe = {name: value for name, value in how.items() if name not in TARGET_ARGS}
+        found = base_of(base, how.get("base_args", {}), None)
+        model_args = {"base": base, **recipe, "sizes": dict(sizes)}
+        return create_scaled(found, changes_from_saved(found, sizes), model_args, pretrained, **kwargs)
     if resolved is not None:
-        how = {name: value for name, value in how.items() if name not in SEARCH} | {"factor": resolved}
-    found = scale(base, **how)
-    model: Any = found.create(pretrained, **kwargs)
-    if resolved is not None or "factor" not in how:
-        # timm adds the arguments that it was called with, the target among them, which a factor would contradict.
-        model._model_args["resolved"] = model._model_args.pop("factor")
-    return model
+        how = {name: value for name, value in how.items() if name not in TARGET_ARGS} | {"factor": resolved}
+    return scale(base, **how).create(pretrained, **kwargs)
 
 
-register(__name__, _scaled, {"scaled": ModelEntry("Any model `base`, scaled: see `timm_regnet_ds.scale`.")})
+register(__name__, _create_scaled, {"scaled": ModelEntry("Any model `base`, scaled: see `timm_regnet_ds.scale`.")})

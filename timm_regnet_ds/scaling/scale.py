@@ -1,4 +1,4 @@
-"""`scale`: any model that timm can build, larger or smaller, as timm would build it."""
+"""`scale`: makes any model that timm can build larger or smaller."""
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
@@ -19,14 +19,15 @@ from .fitting.flops_shares import Profile, profile
 from .fitting.search import Found, find_factor
 from .fitting.target import Budget, Predictor, Target, target_of
 from .fitting.transform import Scaled, balance, rewrite
-from .scaled_model import ScaledModel, measured
+from .scaled_model import ScaledModel, build_and_measure
 
 __all__ = ["scale"]
 
-# Elements of parameters or activations: half a terabyte of float32, more than any machine's memory holds at once.
-LARGEST = 2**37
+# Largest number of parameters or activations that is tried: half a terabyte in float32.
+MAX_ELEMENTS = 2**37
 
-# A target beyond all that a model reaches, by more than this share, is an error without a tolerance too.
+# If all models are on one side of the target and the best misses it by more than this share, that is an error even
+# without a tolerance.
 OUT_OF_REACH = 0.05
 
 
@@ -46,28 +47,29 @@ def scale(
     base_args: dict[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
 ) -> ScaledModel:
-    """Scale a model by a factor, or to a target (Fast and Accurate Model Scaling, §5, Eq. 5).
+    """Scale a model by a factor or to a target (Fast and Accurate Model Scaling, §5, Eq. 5).
 
     >>> scale("convnext_tiny", to="16gf").input_size
     (3, 256, 256)
 
     Args:
-        model_or_name: a model that timm can build, by its name or built; or a module of a class that declares what
-            scales with `scalable`.
-        factor: by how much flops are to grow; below 1, the model becomes smaller.
-        to: instead of a factor, a target: ``4gf`` or ``600mf`` (flops), ``25mp`` (params), ``12ma`` (acts).
-        strategy: how growth is shared between depth, width and resolution: a name of ``STRATEGIES``.
-        alpha: the same as a number: how much goes to width; the rest is shared by depth and resolution.
+        model_or_name: a model that timm can build, as a name or as a built model, or a module of a class that is
+            declared with `scalable`.
+        factor: by how much flops should grow; below 1, the model becomes smaller.
+        to: a target instead of a factor: ``4gf`` or ``600mf`` (flops), ``25mp`` (params), ``12ma`` (acts).
+        strategy: how the growth is shared between depth, width and resolution: a name of ``STRATEGIES``.
+        alpha: the same as a number in [0, 1]: the share of the growth that goes to width. Depth and resolution share
+            the rest equally (Eq. 4).
         flops, params, acts: the target as a number.
-        latency_ms: instead of those, the milliseconds that the model may take at most.
-        on: what predicts them: ``timm_regnet_ds.bench.LatencyModel.load("card.json")``.
-        tolerance: by how much the model may miss its target, as a share of it.
+        latency_ms: the target as an upper limit of the predicted time, in milliseconds.
+        on: what predicts that time: ``timm_regnet_ds.bench.LatencyModel.load("card.json")``.
+        tolerance: largest allowed deviation from the target, as a share of it.
         base_args: arguments of ``timm.create_model`` for the base.
-        input_size: (channels, height, width), for modules that timm did not build.
+        input_size: (channels, height, width) of images, for modules that timm did not build.
 
     Raises:
-        ValueError: neither or both of factor and target, a value that is none, a model that does not scale in what
-            the strategy asks for, a target out of reach. The message says what is possible.
+        ValueError: neither or both of factor and target, an invalid value, a model that does not scale along an axis
+            of the strategy, or a target out of reach. The message says what is possible.
         TypeError: ``model_or_name`` is neither a name nor a module.
     """
     how = _strategy(strategy, alpha)
@@ -79,8 +81,8 @@ def scale(
     if tolerance is not None:
         check_float("tolerance", tolerance, above=0)
         if target is None:
-            raise ValueError("tolerance is for a target, and there is none")
-    base = base_of(model_or_name, dict(base_args or {}), input_size)
+            raise ValueError("tolerance needs a target, and there is none")
+    base = base_of(model_or_name, base_args or {}, input_size)
     if isinstance(model_or_name, nn.Module) and not hasattr(model_or_name, "_model_args"):
         _check_same(model_or_name, base)
     _check_axes(base, how)
@@ -94,10 +96,10 @@ def scale(
 _BOTH = "a factor and a target exclude each other: pass one of them"
 
 
-# Of the last bases, so that scaling one in many ways measures it once.
+# Profiles of recently scaled bases, so that scaling one base several ways measures it once.
 _profiles: dict[tuple[Any, str], Profile] = {}
 _lock = threading.Lock()
-_PROFILES = 16
+_MAX_PROFILES = 16
 
 
 class _Scaler:
@@ -110,14 +112,17 @@ class _Scaler:
     @cached_property
     def profile(self) -> Profile:
         base = self.base
-        key = base.build.model_cls, repr((base.name, base.given, base.build, base.cfg, base.input_size))
+        key = (
+            base.build.model_cls,
+            repr((base.name, base.create_args, base.build, base.pretrained_cfg, base.input_size)),
+        )
         with _lock:
             found = _profiles.get(key)
         if found is None:
-            found = profile(*measured(base.name, base, Changes(), base.input_size))
+            found = profile(*build_and_measure(base.name, base, Changes(), base.input_size))
             with _lock:
                 _profiles[key] = found
-                if len(_profiles) > _PROFILES:
+                if len(_profiles) > _MAX_PROFILES:
                     del _profiles[next(iter(_profiles))]
         return found
 
@@ -132,19 +137,18 @@ class _Scaler:
         return self.model(factor, self.scaled(factor))
 
     def model(self, factor: float, scaled: Scaled) -> ScaledModel:
-        changes = changes_of(self.base, scaled)
-        multipliers = self.strategy.multipliers(factor)
+        changes = changes_of(self.base, scaled.args, scaled.input_size)
         return ScaledModel(
-            self.base.name,
-            self.strategy,
-            factor,
-            multipliers,
-            scaled.reached,
-            dict(changes.args),
-            scaled.input_size,
-            self.profile.complexity,
-            self.base,
-            changes,
+            base=self.base.name,
+            strategy=self.strategy,
+            factor=factor,
+            multipliers=self.strategy.multipliers(factor),
+            achieved=scaled.reached,
+            overrides=dict(changes.args),
+            input_size=scaled.input_size,
+            base_complexity=self.profile.complexity,
+            _base=self.base,
+            _changes=changes,
         )
 
     def to(self, target: Target | Budget, tolerance: float | None) -> ScaledModel:
@@ -154,14 +158,14 @@ class _Scaler:
             raise ValueError(f"strategy {self.strategy.name} does not change {target.measure}: it reaches no target")
         tried: dict[float, ScaledModel] = {}
 
-        def value_at(factor: float) -> tuple[Hashable, Callable[[], float]]:
+        def evaluate(factor: float) -> tuple[Hashable, Callable[[], float]]:
             self.check_size(factor)
             tried[factor] = model = self.model(factor, self.scaled(factor))
             return repr((model.overrides, model.input_size)), lambda: target.of(model.complexity)
 
         if (least := target.least()) >= target.value:
             raise ValueError(f"no model takes {target}: a call alone takes {replace(target, value=least)}")
-        best, below, above = find_factor(target, Found(1.0, target.of(base)), exponent, value_at, tolerance)
+        best, below, above = find_factor(target, Found(1.0, target.of(base)), exponent, evaluate, tolerance)
         off = abs(best.value / target.value - 1)
         if (below is None and not target.exceedable) or ((below is None or above is None) and off > OUT_OF_REACH):
             limit = f"no {'less' if below is None else 'more'} than {replace(target, value=best.value)}"
@@ -177,14 +181,14 @@ class _Scaler:
         return tried[best.factor]
 
     def check_size(self, factor: float) -> None:
-        """Refuse what no memory holds, before it is built."""
+        """Raise a ValueError for a model that is larger than any memory, before it is built."""
         grown, base = self.strategy.growth(factor), self.profile.complexity
         for measure in ("params", "acts"):
             elements = getattr(base, measure) * getattr(grown, measure)
-            if elements > LARGEST:
+            if elements > MAX_ELEMENTS:
                 raise ValueError(
                     f"{self.base.name} scaled by {factor:g} would have about {elements:.1e} {measure}, more than "
-                    f"memory could hold (allowed: up to {LARGEST:.1e})"
+                    f"memory could hold (allowed: up to {MAX_ELEMENTS:.1e})"
                 )
 
 
@@ -217,11 +221,15 @@ def _check_axes(base: Base, strategy: Strategy) -> None:
 
 
 def _check_same(model: nn.Module, base: Base) -> None:
-    """Of a model whose arguments are not recorded, as before timm 1.0.31: that its name alone builds it."""
-    built, _ = measured(base.name, base, Changes(), base.input_size)
-    if base.cfg is not None and shapes_of(built) != shapes_of(model):
+    """Raise a ValueError if the base's name alone does not build ``model``, whose arguments timm did not record.
+
+    timm records the arguments of a model since version 1.0.31.
+    """
+    built, _ = build_and_measure(base.name, base, Changes(), base.input_size)
+    if base.pretrained_cfg is not None and shapes_of(built) != shapes_of(model):
         raise ValueError(f"{base.name} alone does not build this model: pass the arguments that did as base_args")
 
 
 def _lacking(axes: Axes, strategy: Strategy) -> list[str]:
+    """The axes that the strategy scales and the model does not."""
     return [axis for axis in ("depth", "width") if getattr(strategy, axis) and not getattr(axes, axis)]

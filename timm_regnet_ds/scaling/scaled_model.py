@@ -1,5 +1,6 @@
-"""What `scale` returns: a model, scaled, and not yet built."""
+"""`ScaledModel`, the result of `scale`: a scaled model that is not built yet."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -12,62 +13,67 @@ from timm_regnet_ds.models._build import NOT_MODEL_ARGS, ModelEntry, register
 
 from . import user_models
 from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy
-from .building.base import Base
-from .building.build import Changes, make
-from .building.capture import unintercepted
-from .building.timm_args import stock_args
+from .building.base import Base, ImageSize
+from .building.build import Changes, build_changed
+from .building.capture import bypass_interception
+from .building.saved import saved_sizes
+from .building.timm_args import timm_args
 
-__all__ = ["ScaledModel", "measured"]
+__all__ = ["ScaledModel", "build_and_measure", "create_scaled"]
 
 
 @dataclass(frozen=True)
 class ScaledModel:
-    """A model, scaled. Nothing of it is built before `create`.
+    """A scaled model. `create` builds it.
 
     Attributes:
         base: registered name of the model that was scaled.
-        strategy: how growth was shared.
-        factor: by how much flops were to grow.
-        multipliers: by how much depth, width, group width and resolution were to grow (Eq. 5).
-        reached: by how much they have grown, after rounding.
+        strategy: how the growth is shared between depth, width and resolution.
+        factor: by how much flops should grow.
+        multipliers: by how much depth, width, group width and resolution should grow (Eq. 5).
+        achieved: by how much they grow after rounding.
         overrides: the arguments of the model's class that differ from the base's.
         input_size: (channels, height, width) of images.
-        base_complexity: flops, params and acts of the base, measured.
+        base_complexity: measured flops, params and acts of the base.
     """
 
     base: str
     strategy: Strategy
     factor: float
     multipliers: Multipliers
-    reached: Multipliers
+    achieved: Multipliers
     overrides: dict[str, Any] = field(hash=False)
-    input_size: tuple[int, int, int]
+    input_size: ImageSize
     base_complexity: Complexity = field(repr=False)
     _base: Base = field(repr=False, compare=False)
     _changes: Changes = field(repr=False, compare=False)
 
     def __str__(self) -> str:
-        how = f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}"
-        return f"{how}: {self.complexity}; flops {self.growth.flops:.3g} times the base's"
+        return f"{self.title}: {self.complexity}; flops {self.growth.flops:.3g} times the base's"
+
+    @property
+    def title(self) -> str:
+        """Base, strategy and factor in a few words."""
+        return f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}"
 
     @property
     def alpha(self) -> float | None:
-        """How much of the growth goes to width, for strategies of the α family."""
+        """The share of the growth that goes to width, for strategies of the α family."""
         return self.strategy.alpha
 
     @cached_property
     def complexity(self) -> Complexity:
-        """Flops, params and acts, measured."""
-        return measured(f"{self.base} scaled by {self.factor:g}", self._base, self._changes, self.input_size)[1]
+        """Measured flops, params and acts."""
+        return build_and_measure(self.title, self._base, self._changes, self.input_size)[1]
 
     @property
     def predicted(self) -> Growth:
-        """By how much flops, params and acts were to grow (Eq. 6)."""
+        """The predicted growth of flops, params and acts (Eq. 6)."""
         return self.strategy.growth(self.factor)
 
     @property
     def growth(self) -> Growth:
-        """By how much they have grown, measured."""
+        """The measured growth of flops, params and acts."""
         after, before = self.complexity, self.base_complexity
         return Growth(after.flops / before.flops, after.params / before.params, after.acts / before.acts)
 
@@ -78,86 +84,115 @@ class ScaledModel:
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """timm's config of images and classifier; it names no weights."""
-        return (self._base.cfg or {}) | self._changes.cfg
+        """timm's pretrained config (images and classifier), without weights."""
+        return (self._base.pretrained_cfg or {}) | self._changes.pretrained_cfg
 
     def create_base(self, **kwargs: Any) -> nn.Module:
         """Build the base."""
-        return make(self._base, Changes(), **kwargs)
+        return build_changed(self._base, Changes(), **kwargs)
 
     def base_value(self, name: str) -> Any:
-        """What the base has for an argument of ``overrides``."""
+        """The base's value of an argument of ``overrides``."""
         return self._base.args.get(name, self._base.build.args.get(name))
 
     def create(self, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-        """Build the model as ``timm.create_model`` would: with ``num_classes``, ``features_only`` and all it takes.
+        """Build the model as ``timm.create_model`` would.
+
+        Args:
+            pretrained: load the weights that ``pretrained_cfg`` or ``pretrained_cfg_overlay`` names.
+            **kwargs: arguments of ``timm.create_model``, such as ``num_classes`` and ``features_only``.
 
         Raises:
-            ValueError: ``pretrained`` without weights of a scaled model, or an argument that scaling has settled.
+            ValueError: ``pretrained`` without weights of this scaled model, or an argument that scaling sets.
         """
-        if pretrained and not _names_weights(kwargs):
-            raise ValueError(
-                f"pretrained=True: the weights of {self.base} do not fit a scaled model; train it, or load weights of "
-                "this very model with timm.create_model('hf-hub:…' or 'local-dir:…', pretrained=True)"
-            )
-        settled = sorted(self._changes.args.keys() & kwargs.keys() - {*self._base.axes.img_size})
-        if settled:
-            raise ValueError(f"{self.base} scaled takes no {settled[0]}: scaling has settled it")
-        model = make(self._base, self._changes, pretrained, **kwargs)
-        args = {key: value for key, value in kwargs.items() if key not in NOT_MODEL_ARGS}
-        vars(model)["_model_args"] = self.recipe() | args
-        return model
+        return create_scaled(self._base, self._changes, self.model_args(), pretrained, **kwargs)
 
     def register(self, name: str) -> None:
-        """Make it an ordinary model of timm: ``timm.create_model(name)``.
+        """Register the model with timm, so that ``timm.create_model(name)`` builds it.
 
         Raises:
-            ValueError: a name that is taken or is none, or a model of a class that timm did not build.
+            ValueError: a name that is taken or invalid, or a model of a class that timm did not build.
         """
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"a registered name consists of letters, digits and underscores, not {name!r}")
         if is_model(name) or name in vars(user_models):
             raise ValueError(f"timm already has a model {name!r}")
-        if self._base.cfg is None:
-            raise ValueError(f"{self.base} is no model of timm: register it with timm before it is scaled")
-        cfg = self.pretrained_cfg | {"architecture": name}
-        doc = f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}."
+        if self._base.pretrained_cfg is None:
+            raise ValueError(f"{self.base} is not a model of timm: register it with timm before it is scaled")
 
         def build(_: str, pretrained: bool, **kwargs: Any) -> nn.Module:
             return self.create(pretrained, **kwargs)
 
-        register(user_models.__name__, build, {name: ModelEntry(doc, {"": cfg})})
+        cfg = self.pretrained_cfg | {"architecture": name}
+        register(user_models.__name__, build, {name: ModelEntry(f"{self.title}.", {"": cfg})})
 
     def as_timm(self) -> tuple[str, dict[str, Any]]:
-        """Architecture and ``model_args`` with which timm alone builds this model: for those who have timm alone.
+        """Architecture and ``model_args`` with which timm builds this model where this package is not installed.
 
         Raises:
-            ValueError: a model that timm's entrypoint, or json, cannot say.
+            ValueError: timm's entrypoint does not take these changes, or JSON cannot hold them.
         """
-        return stock_args(self._base, self._changes)
+        return timm_args(self._base, self._changes)
 
     def recipe(self) -> dict[str, Any]:
-        """The arguments of ``timm.create_model('scaled', …)`` that build this model; what json can hold."""
+        """The arguments of ``timm.create_model('scaled', …)`` that scale the base to this model, for JSON."""
         dropped = NOT_MODEL_ARGS - {"pretrained_cfg_overlay"}
-        given = {key: value for key, value in self._base.given.items() if key not in dropped}
+        base_args = {key: value for key, value in self._base.create_args.items() if key not in dropped}
         how: dict[str, Any] = {"strategy": self.strategy.name}
         if STRATEGIES.get(self.strategy.name) != self.strategy:
             how = {"strategy": asdict(self.strategy)} if self.alpha is None else {"alpha": self.alpha}
-        return {"base": self.base, **({"base_args": given} if given else {}), "factor": self.factor, **how}
+        return {"base": self.base, **({"base_args": base_args} if base_args else {}), "factor": self.factor, **how}
+
+    def model_args(self) -> dict[str, Any]:
+        """What is saved with the model: the `recipe` and, in ``sizes``, the sizes that scaling has computed.
+
+        ``timm.create_model('scaled', **model_args)`` builds from the sizes, so that a saved model comes back even if
+        a later version of this package rounds otherwise. Models of classes whose arguments JSON cannot hold are
+        saved without sizes.
+        """
+        sizes = saved_sizes(self._base, self._changes, self.input_size)
+        return self.recipe() | ({"sizes": sizes} if sizes else {})
 
 
-def _names_weights(kwargs: dict[str, Any]) -> bool:
-    """Whether a pretrained config or an overlay of one says where weights are."""
+def create_scaled(
+    base: Base, changes: Changes, model_args: Mapping[str, Any], pretrained: bool = False, **kwargs: Any
+) -> nn.Module:
+    """Build a scaled model, and record in it what ``timm.create_model('scaled', …)`` needs to build it again.
+
+    Args:
+        base: the model that was scaled.
+        changes: what scaling changes of it.
+        model_args: the arguments to record; those among ``kwargs`` are added.
+        pretrained: load the weights that ``pretrained_cfg`` or ``pretrained_cfg_overlay`` names.
+        **kwargs: arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: ``pretrained`` without weights of this scaled model, or an argument that scaling sets.
+    """
+    if pretrained and not _names_weights(kwargs):
+        raise ValueError(
+            f"pretrained=True: the weights of {base.name} do not fit a scaled model; train it, or load weights of "
+            "this very model with timm.create_model('hf-hub:…' or 'local-dir:…', pretrained=True)"
+        )
+    set_by_scaling = sorted(changes.args.keys() & kwargs.keys() - {*base.axes.img_size})
+    if set_by_scaling:
+        raise ValueError(f"{base.name} scaled takes no {set_by_scaling[0]}: scaling sets it")
+    model = build_changed(base, changes, pretrained, **kwargs)
+    passed = {key: value for key, value in kwargs.items() if key not in NOT_MODEL_ARGS}
+    vars(model)["_model_args"] = {**model_args, **passed}
+    return model
+
+
+def _names_weights(kwargs: Mapping[str, Any]) -> bool:
+    """Whether a pretrained config or an overlay says where the weights are."""
     overlay = kwargs.get("pretrained_cfg_overlay") or {}
-    own = kwargs.get("pretrained_cfg")
-    return (own is not None and not isinstance(own, str)) or any(
+    cfg = kwargs.get("pretrained_cfg")
+    return (cfg is not None and not isinstance(cfg, str)) or any(
         overlay.get(key) for key in ("file", "url", "state_dict", "hf_hub_id")
     )
 
 
-def measured(
-    label: str, base: Base, changes: Changes, input_size: tuple[int, int, int]
-) -> tuple[nn.Module, Complexity]:
-    """What a base with changes is built as, without weights, and its complexity."""
-    with unintercepted():
-        return measure_factory(label, partial(make, base, changes), input_size)
+def build_and_measure(label: str, base: Base, changes: Changes, input_size: ImageSize) -> tuple[nn.Module, Complexity]:
+    """Build the changed base without weights (on the meta device where possible); return it and its complexity."""
+    with bypass_interception():
+        return measure_factory(label, partial(build_changed, base, changes), input_size)

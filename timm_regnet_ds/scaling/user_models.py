@@ -1,1 +1,1 @@
-"""Holds the models to which `ScaledModel.register` has given names, as timm's family modules hold theirs."""
+"""The module of the models that users register through `ScaledModel.register`; timm keeps entrypoints by module."""

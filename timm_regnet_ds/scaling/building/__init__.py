@@ -1,1 +1,1 @@
-"""What timm would build a model from, captured, changed, and built."""
+"""Captures what timm would build a model from, changes it, and builds it."""

@@ -1,4 +1,4 @@
-"""What is to be scaled: a name or a module, and what timm would build it from."""
+"""The model to scale: its name, and what timm would build it from."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,59 +13,67 @@ from timm_regnet_ds._check import check_int, did_you_mean
 from timm_regnet_ds.scaling.families.axes import Axes, axes_of, complete_args, recorded_args
 from timm_regnet_ds.scaling.families.rules import Args
 
-from .capture import Build, capture
+from .capture import BuildCall, capture
 
-__all__ = ["Base", "base_of"]
+__all__ = ["Base", "ImageSize", "base_of"]
+
+ImageSize = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Base:
-    """A model as it is before scaling.
+    """A model before scaling.
 
     Attributes:
-        name: registered name, with its tag if one was given, or the class of a module that timm did not build.
-        given: arguments of ``create_model`` beside the name.
-        build: what timm would build.
-        args: the class's arguments, with defaults.
-        cfg: pretrained config, without its weights; None for a module that timm did not build.
+        name: the registered name, with its tag if one was given; for a module that timm did not build, its class.
+        create_args: the arguments of ``timm.create_model`` other than the name.
+        build: the call with which timm would build the model.
+        args: the arguments of the model's class, including defaults.
+        pretrained_cfg: the pretrained config without its weights; None for a module that timm did not build.
         input_size: (channels, height, width) of images.
-        axes: what scales.
+        axes: which arguments scale.
     """
 
     name: str
-    given: dict[str, Any]
-    build: Build
+    create_args: dict[str, Any]
+    build: BuildCall
     args: Args
-    cfg: dict[str, Any] | None
-    input_size: tuple[int, int, int]
+    pretrained_cfg: dict[str, Any] | None
+    input_size: ImageSize
     axes: Axes
 
 
-def base_of(model: str | nn.Module, given: dict[str, Any], input_size: Any) -> Base:
-    """What a name or a module stands for.
+def base_of(model: str | nn.Module, create_args: dict[str, Any], input_size: Sequence[int] | None) -> Base:
+    """The base that a name or a module stands for.
+
+    Args:
+        model: a registered name, or a module.
+        create_args: arguments of ``timm.create_model`` for the base.
+        input_size: (channels, height, width), for a module that timm did not build.
 
     Raises:
-        ValueError: an unknown or deprecated name, or a module whose class has no declaration.
+        ValueError: an unknown or deprecated name, or a module whose class is not declared with `scalable`.
         TypeError: neither a name nor a module.
     """
-    if given.pop("pretrained", False):
+    create_args = dict(create_args)
+    if create_args.pop("pretrained", False):
         raise ValueError(f"pretrained=True: the weights of the base {model} do not fit a scaled model")
     if isinstance(model, str):
         _refuse_size(input_size)
-        return _named(model, given)
+        return _registered(model, create_args)
     if not isinstance(model, nn.Module):
         raise TypeError(f"a timm model's name or a torch.nn.Module is needed, not {type(model).__name__}")
     cfg: Any = getattr(model, "pretrained_cfg", None)
     name = cfg.get("architecture") if isinstance(cfg, dict) else None
     if name is not None and is_model(name):
         _refuse_size(input_size)
-        return _named(*_created_with(model, name, cfg, given))
-    if given:
-        raise ValueError(f"base_args are for models of timm, and {type(model).__name__} is none")
-    return _own(model, input_size)
+        return _registered(*_created_with(model, name, cfg, create_args))
+    if create_args:
+        raise ValueError(f"base_args are for models of timm, and {type(model).__name__} is not one")
+    return _declared(model, input_size)
 
 
-def _named(name: str, given: dict[str, Any]) -> Base:
+def _registered(name: str, create_args: dict[str, Any]) -> Base:
     if ":" in name:
         raise ValueError(f"a registered name is needed, not {name!r}: build that model and scale it")
     if name in _deprecated_models:
@@ -73,33 +81,33 @@ def _named(name: str, given: dict[str, Any]) -> Base:
     if not is_model(name):
         raise ValueError(f"timm has no model {name!r}{did_you_mean(name.partition('.')[0], list_models())}")
     try:
-        build = capture(name, **given)
+        build = capture(name, **create_args)
     except RuntimeError as error:  # an unknown tag
         raise ValueError(f"{name}: {error}") from error
     cfg = _without_weights(build)
     channels, *sides = cfg["input_size"]
-    side = given.get("img_size") or build.args.get("img_size")
+    side = create_args.get("img_size") or build.args.get("img_size")
     if side:
         sides = list(side) if isinstance(side, Sequence) else [side, side]
-    cfg["input_size"] = (given.get("in_chans") or channels, *sides)
+    cfg["input_size"] = (create_args.get("in_chans") or channels, *sides)
     axes = axes_of(build)
     if axes is None:
-        raise ValueError(f"{name} is a {_class(build)}, of which is not declared what scales: see `scalable`")
+        raise ValueError(f"{name} is a {_class_name(build)}, and nothing declares what scales in it: see `scalable`")
     if build.options.get("pruned"):
         reason = "its channels were pruned to a list that comes with timm"
         axes = replace(axes, depth=(), width=(), missing={"depth": reason, "width": reason})
-    return Base(name, given, build, complete_args(build), cfg, tuple(cfg["input_size"]), axes)
+    return Base(name, create_args, build, complete_args(build), cfg, tuple(cfg["input_size"]), axes)
 
 
-def _own(model: nn.Module, input_size: Any) -> Base:
+def _declared(model: nn.Module, input_size: Any) -> Base:
+    """The base for a module of a class declared with `scalable`."""
     name = type(model).__name__
     args = recorded_args(model)
-    build = Build(type(model), name, False, args or {})
+    build = BuildCall(type(model), name, False, args or {})
     axes = axes_of(build)
     if axes is None or args is None:
         raise ValueError(
-            f"{name} was not built by timm, and its class does not keep what it was made from: "
-            "decorate it with `scalable`"
+            f"{name} was not built by timm, and its class does not record its arguments: decorate it with `scalable`"
         )
     if not isinstance(input_size, Sequence) or len(input_size) != 3:
         raise ValueError(f"{name} needs input_size=(channels, height, width), not {input_size!r}")
@@ -109,43 +117,46 @@ def _own(model: nn.Module, input_size: Any) -> Base:
 
 def _refuse_size(input_size: Any) -> None:
     if input_size is not None:
-        raise ValueError("input_size is for modules that timm did not build; for its models, see base_args")
+        raise ValueError("input_size is for modules that timm did not build; for timm's models, use base_args")
 
 
-def _class(build: Build) -> str:
+def _class_name(build: BuildCall) -> str:
     return getattr(build.model_cls, "__name__", repr(build.model_cls))
 
 
-# Of a pretrained config: where weights are, and what is true of those weights alone.
-_OF_WEIGHTS = {
+# Entries of a pretrained config that locate weights or describe them alone.
+_WEIGHTS_ENTRIES = {
     *("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "tag", "custom_load"),
     *("label_offset", "label_names", "label_descriptions", "notes", "origin_url"),
 }
 
 
-def _without_weights(build: Build) -> dict[str, Any]:
+def _without_weights(build: BuildCall) -> dict[str, Any]:
+    """The pretrained config of a build, without the entries about weights."""
     options = build.options
     cfg = resolve_pretrained_cfg(
         build.variant,
         pretrained_cfg=options.get("pretrained_cfg"),
         pretrained_cfg_overlay=options.get("pretrained_cfg_overlay"),
     )
-    return {key: value for key, value in asdict(cfg).items() if key not in _OF_WEIGHTS and value is not None}
+    return {key: value for key, value in asdict(cfg).items() if key not in _WEIGHTS_ENTRIES and value is not None}
 
 
-# Of a pretrained config, what a model may have been created with instead.
-_DATA = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std", "num_classes")
+# Entries of a pretrained config that a caller of create_model may have replaced.
+_DATA_ENTRIES = ("input_size", "interpolation", "crop_pct", "crop_mode", "mean", "std", "num_classes")
 
 
-def _created_with(model: Any, name: str, cfg: dict[str, Any], given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of ``create_model`` for a model that it built, as it is now."""
+def _created_with(
+    model: Any, name: str, cfg: dict[str, Any], create_args: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Name and arguments with which ``create_model`` builds a model as it is now."""
     if cfg.get("tag") and get_pretrained_cfg(f"{name}.{cfg['tag']}") is not None:
         name = f"{name}.{cfg['tag']}"
     own = get_pretrained_cfg(name)
     registered = own.to_dict() if own is not None else {}
-    differing = {key: cfg[key] for key in _DATA if cfg.get(key) is not None and cfg[key] != registered.get(key)}
+    differing = {key: cfg[key] for key in _DATA_ENTRIES if cfg.get(key) is not None and cfg[key] != registered.get(key)}
     args = dict(getattr(model, "_model_args", {}))
     args |= {key: getattr(model, key) for key in ("num_classes", "in_chans") if hasattr(model, key)}
     if differing and name != "scaled":
         args["pretrained_cfg_overlay"] = differing
-    return name, args | given
+    return name, args | create_args

@@ -1,4 +1,4 @@
-"""Building what a base is made from, changed: through timm, or a class of one's own directly."""
+"""Builds a base with changed arguments: through timm, or by calling the class if timm does not build it."""
 
 import math
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from timm.models import create_model
 from torch import nn
 
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
-from timm_regnet_ds.scaling.fitting.transform import Scaled
+from timm_regnet_ds.scaling.families.rules import Args
 
-from .base import Base
-from .capture import Build, intercepted
+from .base import Base, ImageSize
+from .capture import BuildCall, intercept_builds
 
-__all__ = ["Changes", "changes_of", "make"]
+__all__ = ["Changes", "build_changed", "changes_of"]
 
 
 @dataclass(frozen=True)
@@ -23,97 +23,105 @@ class Changes:
     """What scaling changes of a base.
 
     Attributes:
-        args: arguments of the class.
-        cfg: entries of the pretrained config.
+        args: the changed arguments of the model's class.
+        pretrained_cfg: the changed entries of the pretrained config.
     """
 
     args: dict[str, Any] = field(default_factory=dict)
-    cfg: dict[str, Any] = field(default_factory=dict)
+    pretrained_cfg: dict[str, Any] = field(default_factory=dict)
 
 
-def changes_of(base: Base, scaled: Scaled) -> Changes:
-    """What differs from the base, and the sizes that go with the new resolution."""
-    args = {key: value for key, value in scaled.args.items() if value != base.args.get(key)}
-    cfg: dict[str, Any] = {"architecture": "scaled"}
-    if scaled.input_size == base.input_size:
-        return Changes(args, cfg)
-    # timm gives the size to those of its models that do not say it.
-    said = base.args if base.cfg is None else base.build.args
-    for name in base.axes.img_size:
-        if said.get(name) is not None:
-            args[name] = _sides(said[name], base, scaled)
-    return Changes(args, cfg | _sizes(base, scaled))
-
-
-def make(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The base with changes.
+def changes_of(base: Base, scaled_args: Args, input_size: ImageSize) -> Changes:
+    """What differs from the base.
 
     Args:
-        base: what is to be built.
-        changes: what of it differs.
-        pretrained: load the weights that ``pretrained_cfg`` among ``kwargs`` names.
-        **kwargs: of ``timm.create_model``.
+        base: what is scaled.
+        scaled_args: all arguments of its class, scaled.
+        input_size: (channels, height, width) of the scaled model's images; arguments and config entries that hold
+            the image size or a size derived from it follow.
     """
-    if base.cfg is None:
+    args = {key: value for key, value in scaled_args.items() if value != base.args.get(key)}
+    cfg: dict[str, Any] = {"architecture": "scaled"}
+    if input_size == base.input_size:
+        return Changes(args, cfg)
+    # timm passes the image size to models whose arguments omit it, so only sizes that the caller gave are changed.
+    passed = base.args if base.pretrained_cfg is None else base.build.args
+    for name in base.axes.img_size:
+        if passed.get(name) is not None:
+            args[name] = _image_sides(passed[name], base, input_size)
+    return Changes(args, cfg | _config_sizes(base, input_size))
+
+
+def build_changed(base: Base, changes: Changes, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Build the base with changes.
+
+    Args:
+        base: the model to build.
+        changes: what differs from it.
+        pretrained: load the weights that ``pretrained_cfg`` among ``kwargs`` names.
+        **kwargs: arguments of ``timm.create_model``, or of the class if timm does not build the base.
+    """
+    if base.pretrained_cfg is None:
         model: nn.Module = base.build.model_cls(**deepcopy({**base.build.args, **changes.args, **kwargs}))
         return model
-    given = {**base.given, **kwargs}
-    cfg = base.cfg | changes.cfg
-    if saved := _saved(kwargs.get("pretrained_cfg")):
-        cfg = saved | {"architecture": cfg["architecture"]}
-    # A copy: some classes take their arguments apart.
-    settled = deepcopy({key: value for key, value in changes.args.items() if key not in kwargs})
+    create_args = {**base.create_args, **kwargs}
+    cfg = base.pretrained_cfg | changes.pretrained_cfg
+    if weights_cfg := _cfg_of_weights(kwargs.get("pretrained_cfg")):
+        cfg = weights_cfg | {"architecture": cfg["architecture"]}
+    # A copy, because some classes modify their arguments.
+    changed_args = deepcopy({key: value for key, value in changes.args.items() if key not in kwargs})
 
-    def changed(build: Build) -> nn.Module:
-        if build.variant != base.build.variant:  # a model that this one is built around
-            return build.run()
-        # What a family lays over its own config is in `cfg` already.
+    def build_with_changes(call: BuildCall) -> nn.Module:
+        if call.variant != base.build.variant:  # another model, which is a part of this one
+            return call.run()
+        # `cfg` already contains what the family's entrypoint lays over its own config.
         options = {
-            **build.options,
+            **call.options,
             "pretrained_cfg": cfg,
             "pretrained_cfg_overlay": kwargs.get("pretrained_cfg_overlay"),
         }
-        model_cls = base.axes.builder or build.model_cls
-        return replace(build, model_cls=model_cls, args={**build.args, **settled}, options=options).run()
+        model_cls = base.axes.builder or call.model_cls
+        return replace(call, model_cls=model_cls, args={**call.args, **changed_args}, options=options).run()
 
-    with intercepted(changed):
-        return create_model(base.name, pretrained=pretrained, **given)
+    with intercept_builds(build_with_changes):
+        return create_model(base.name, pretrained=pretrained, **create_args)
 
 
-def _saved(cfg: Any) -> dict[str, Any] | None:
-    """A pretrained config that came with weights; None for a tag, or none."""
+def _cfg_of_weights(cfg: Any) -> dict[str, Any] | None:
+    """A pretrained config that was saved with weights; None for a tag and for no config."""
     if is_dataclass(cfg) and not isinstance(cfg, type):
         return {key: value for key, value in asdict(cfg).items() if value is not None}
     return dict(cfg) if isinstance(cfg, Mapping) else None
 
 
-def _sides(value: Any, base: Base, scaled: Scaled) -> Any:
-    """The new image size, said as the old one."""
+def _image_sides(value: Any, base: Base, input_size: ImageSize) -> Any:
+    """The new image size in the form of the old one: a pair of sides, or one side."""
     if isinstance(value, (tuple, list)):
-        return type(value)(scaled.input_size[1:])
-    return scaled.input_size[1 if value == base.input_size[1] else 2]
+        return type(value)(input_size[1:])
+    return input_size[1 if value == base.input_size[1] else 2]
 
 
-def _sizes(base: Base, scaled: Scaled) -> dict[str, Any]:
-    if base.cfg is None:
+def _config_sizes(base: Base, input_size: ImageSize) -> dict[str, Any]:
+    """Entries of the pretrained config that depend on the image size."""
+    if base.pretrained_cfg is None:
         return {}
-    sizes: dict[str, Any] = {"input_size": scaled.input_size}
-    pairs = list(zip(base.input_size[1:], scaled.input_size[1:], strict=True))
+    sizes: dict[str, Any] = {"input_size": input_size}
+    old_and_new = list(zip(base.input_size[1:], input_size[1:], strict=True))
     for name in ("pool_size", "test_pool_size"):
-        if base.cfg.get(name):
-            sizes[name] = tuple(_map_side(side, *pair) for side, pair in zip(base.cfg[name], pairs, strict=True))
-    if base.cfg.get("test_input_size"):
-        channels, *sides = base.cfg["test_input_size"]
-        unit = base.axes.unit(base.args)
-        wanted = (nearest_multiple(side * new / old, unit) for side, (old, new) in zip(sides, pairs, strict=True))
-        sizes["test_input_size"] = (channels, *wanted)
+        if old := base.pretrained_cfg.get(name):
+            sizes[name] = tuple(_feature_map_side(side, *pair) for side, pair in zip(old, old_and_new, strict=True))
+    if base.pretrained_cfg.get("test_input_size"):
+        channels, *sides = base.pretrained_cfg["test_input_size"]
+        multiple = base.axes.unit(base.args)
+        scaled = (nearest_multiple(s * new / old, multiple) for s, (old, new) in zip(sides, old_and_new, strict=True))
+        sizes["test_input_size"] = (channels, *scaled)
     return sizes
 
 
-def _map_side(side: int, image: int, new_image: int) -> int:
-    """Side of the last feature map for a new image, from that for an old one."""
+def _feature_map_side(side: int, image: int, new_image: int) -> int:
+    """Side of the last feature map for a new image side, given the old feature map's and image's."""
     reduction = 2 ** round(math.log2(image / side))
-    for whole in (math.ceil, math.floor):
-        if whole(image / reduction) == side:
-            return whole(new_image / reduction)
+    for rounding in (math.ceil, math.floor):
+        if rounding(image / reduction) == side:
+            return rounding(new_image / reduction)
     return side + (new_image - image) // reduction  # convolutions without padding

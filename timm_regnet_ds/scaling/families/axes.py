@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from timm_regnet_ds._check import did_you_mean
-from timm_regnet_ds.scaling.building.capture import Build
+from timm_regnet_ds.scaling.building.capture import BuildCall
 
 from .rules import Args, Depth, Rule, Width
 
@@ -50,7 +50,7 @@ class Axes:
 AXES: dict[Any, Axes] = {}
 
 
-def axes_of(build: Build) -> Axes | None:
+def axes_of(build: BuildCall) -> Axes | None:
     """The row of an architecture, or of its class, or of the nearest class that it extends."""
     if build.variant in AXES:
         return AXES[build.variant]
@@ -63,7 +63,7 @@ def axes_of(build: Build) -> Axes | None:
     return None
 
 
-def complete_args(build: Build) -> Args:
+def complete_args(build: BuildCall) -> Args:
     """A model's arguments with those that it leaves at their defaults."""
     defaults: Args = {}
     cls = build.model_cls

@@ -11,6 +11,7 @@ from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
 from .axes import AXES, Axes
 from .rules import Args, Repeats, Rewrite
+from .wrappers import WRAPPERS, Wrapper
 
 WIDTHS = ("out_chs", "force_in_chs")
 FIXED = {"block_type": "cn", "skip": False}
@@ -32,13 +33,13 @@ def _wider(args: Args, multipliers: Multipliers) -> Args:
     """Every stage, the stem and the head wider; what the class's own multiplier makes of widths is where they start."""
     if multipliers.width == 1:
         return args
-    own = args.get("round_chs_fn") or _as_given
+    own = args.get("round_chs_fn") or as_given
     multiple = getattr(own, "keywords", {}).get("divisor", 8)
 
     def width(channels: int) -> int:
         return nearest_multiple(channels * multipliers.width, multiple)
 
-    new: Args = {"round_chs_fn": _as_given}
+    new: Args = {"round_chs_fn": as_given}
     if args.get("stem_size"):
         new["stem_size"] = width(args["stem_size"] if args.get("fix_stem") else own(args["stem_size"]))
     if args.get("num_features"):
@@ -67,8 +68,12 @@ def _group_size(block: dict[str, Any], in_chs: int, wanted: float) -> int:
     return min(sizes, key=lambda size: abs(math.log(size / wanted)))
 
 
-def _as_given(channels: float, *_: Any, **__: Any) -> int:
+def as_given(channels: float, *_: Any, **__: Any) -> int:
+    """A ``round_chs_fn`` that leaves channels as they are."""
     return int(channels)
+
+
+WRAPPERS["unrounded"] = Wrapper(as_given, lambda args: as_given)
 
 
 def _depths(args: Args) -> list[float]:
@@ -76,7 +81,7 @@ def _depths(args: Args) -> list[float]:
 
 
 def _widths(args: Args) -> list[float]:
-    own = args.get("round_chs_fn") or _as_given
+    own = args.get("round_chs_fn") or as_given
     return [own(stage[-1]["out_chs"]) for stage in args["block_args"]]
 
 

@@ -16,6 +16,7 @@ from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
 from .rules import Args, Depth
+from .wrappers import WRAPPERS, Wrapper
 
 __all__ = ["Convolutions", "convolutions_depths", "convolutions_width", "deeper_convolutions", "wider_convolutions"]
 
@@ -87,6 +88,9 @@ class Convolutions:
         else:
             net = create_resnetv2_stem(in_chans, stem, **resnet)
         return HybridEmbed(net, proj=self.proj, in_chans=in_chans, embed_dim=embed_dim, **kwargs, **dd)
+
+
+WRAPPERS["convolutions"] = Wrapper(Convolutions, Convolutions.of)
 
 
 def deeper_convolutions(args: Args, by: Multipliers) -> Args:

@@ -10,6 +10,7 @@ from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 from .axes import AXES, Axes
 from .common import Where, factor_of, fits, norm_unit
 from .rules import Args, Depth, Grouped, Rewrite, Width
+from .wrappers import WRAPPERS, Wrapper
 
 
 def _resnet_unit(args: Args) -> int:
@@ -86,12 +87,18 @@ class _Wider:
 
 
 def _senet_wider(args: Args, by: Multipliers) -> Args:
-    block = args["block"]
     if by.width == 1:
         return args
-    if not isinstance(block, _Wider):
-        block = _Wider(block, 1.0, math.lcm(8, fits(args["groups"], 2)))
+    block = _as_wider(args)
     return {**args, "block": replace(block, width=float(f"{block.width * by.width:.6g}"))}
+
+
+def _as_wider(args: Args) -> _Wider:
+    block = args["block"]
+    return block if isinstance(block, _Wider) else _Wider(block, 1.0, math.lcm(8, fits(args["groups"], 2)))
+
+
+WRAPPERS["wider_block"] = Wrapper(_Wider, _as_wider)
 
 
 AXES["senet.SENet"] = Axes(

@@ -20,7 +20,7 @@ from torch import nn
 from timm_regnet_ds.complexity import measure_factory
 from timm_regnet_ds.files.atomic import write_text
 from timm_regnet_ds.files.tables import csv_text
-from timm_regnet_ds.scaling.building.capture import unintercepted
+from timm_regnet_ds.scaling.building.capture import bypass_interception
 from timm_regnet_ds.scaling.scale import scale
 
 __all__ = ["COLUMNS", "FACTORS", "architectures", "row", "write"]
@@ -77,7 +77,7 @@ def _groups(name: str, found: dict[str, Any]) -> int | None:
 
 
 def _group_widths(make: Callable[[], nn.Module]) -> list[int]:
-    with unintercepted():
+    with bypass_interception():
         model, _ = measure_factory("model", make)
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return [conv.in_channels // conv.groups for conv in convs if 1 < conv.groups < conv.in_channels]

@@ -56,14 +56,13 @@ def _measure_line(model: ScaledModel, name: str) -> str:
 
 
 def _axis_line(model: ScaledModel, name: str) -> str:
-    return f"{name:12}{'':24}{getattr(model.reached, name):9.3g}×{getattr(model.multipliers, name):10.3g}×"
+    return f"{name:12}{'':24}{getattr(model.achieved, name):9.3g}×{getattr(model.multipliers, name):10.3g}×"
 
 
 def _resolution_line(model: ScaledModel) -> str:
     before, after = (format_size(c.input_size[1:]) for c in (model.base_complexity, model.complexity))
-    return (
-        f"{'resolution':12}{before:>12}{after:>12}{model.reached.resolution:9.3g}×{model.multipliers.resolution:10.3g}×"
-    )
+    achieved, ideal = model.achieved.resolution, model.multipliers.resolution
+    return f"{'resolution':12}{before:>12}{after:>12}{achieved:9.3g}×{ideal:10.3g}×"
 
 
 def _part_lines(model: ScaledModel) -> list[str]:
@@ -109,7 +108,7 @@ def strategies(name: str, to: str) -> str:
             errors.append(error)
             lines.append(f"{strategy:9}{textwrap.shorten(str(error), 71, placeholder=' …')}")
             continue
-        c, by = model.complexity, model.reached
+        c, by = model.complexity, model.achieved
         size = format_size(c.input_size[1:])
         lines.append(
             f"{strategy:9}{model.factor:8.4g}{c.flops / 1e9:11.4g}{c.params / 1e6:12.4g}{c.acts / 1e6:10.4g}"
@@ -147,7 +146,7 @@ def to_dict(model: ScaledModel) -> dict[str, Any]:
         "alpha": model.alpha,
         "factor": model.factor,
         "multipliers": vars(model.multipliers),
-        "reached": vars(model.reached),
+        "achieved": vars(model.achieved),
         "overrides": json.loads(json.dumps(model.overrides, default=str)),
         "input_size": list(model.input_size),
         "base_complexity": model.base_complexity.to_dict(),
