@@ -16,7 +16,7 @@ from timm_regnet_ds import AnyNet, AnyNetCfg
 TIMM_REGNETS = timm.list_models(["regnetx_[0-9][0-9][0-9]*", "regnety_[0-9][0-9][0-9]*"], module="regnet")
 TIMM_REGNETS = [name for name in TIMM_REGNETS if not name.endswith(("mf", "gf"))]
 
-# What is not in the shapes of the weights.
+# Layers that the shapes of the weights do not tell.
 OTHER_LAYERS = {"regnety_040_sgn": {"act_layer": "silu", "norm_layer": partial(GroupNormAct, group_size=16)}}
 
 
@@ -36,7 +36,7 @@ def cfg_of(regnet: nn.Module, **layers: object) -> AnyNetCfg:
 
 
 def fill(module: nn.Module) -> None:
-    """Cheap weights that keep signals of order one, also where a real initialization would take a minute."""
+    """Set weights that keep activations of order one; a real initialization of the largest models takes a minute."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         pattern = torch.linspace(-1, 1, 1009).repeat(-(-tensor.numel() // 1009))[: tensor.numel()].view(tensor.shape)
         if tensor.ndim > 1:
@@ -112,7 +112,7 @@ def shortcuts(model: nn.Module) -> list[str]:
 )
 def test_shortcuts(block, expected):
     assert shortcuts(AnyNet(AnyNetCfg([2], [8], block=block, stem_width=8))) == expected
-    # Where neither width nor resolution changes there is nothing to project.
+    # A block that changes neither width nor resolution needs no projection.
     kept = AnyNet(AnyNetCfg([2], [8], strides=1, block=block, stem_width=8))
     assert shortcuts(kept) == [expected[1]] * 2
 
@@ -130,7 +130,7 @@ def test_fresh_residual_blocks_pass_their_input_on():
     model = AnyNet(AnyNetCfg([2], [8], block="z")).eval()
     x = torch.randn(1, 8, 4, 4)
     assert torch.equal(model.s1.b2(x), x)
-    # The first Z block has no shortcut: begun at zero it would cut the network in two.
+    # The first Z block has no shortcut: with zeros in its last norm it would output zeros.
     assert model.s1.b1(torch.randn(1, 32, 8, 8)).abs().sum() > 0
 
 
@@ -211,7 +211,7 @@ def test_any_valid_configuration_runs(depths, width, ratio, group_width, block):
         ({"output_stride": 7}, "output_stride 7 is not possible here; allowed: [2, 4, 8, 16, 32]"),
     ],
 )
-def test_what_no_network_can_have_is_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         timm.create_model("anynet", **arguments)
 

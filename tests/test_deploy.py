@@ -25,7 +25,7 @@ MODELS = {
 
 def build(name: str) -> torch.nn.Module:
     model = timm.create_model(name, num_classes=7, exportable=True, **MODELS[name])
-    # Statistics of a trained network: with fresh ones deep outputs are too small to compare.
+    # Statistics like those of a trained network; with initial ones the outputs are too small to compare.
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -79,7 +79,7 @@ def test_torchscript(model_and_images):
 @pytest.mark.parametrize("block", BLOCKS)
 @pytest.mark.parametrize("stem", STEM_STRIDES)
 def test_every_block_and_stem(block, stem):
-    """timm's own tests know models by name only; these are the others that AnyNet can be."""
+    """timm's own tests cover registered names only; these are the other AnyNets."""
     model = timm.create_model("anynet", depths=[2, 1], widths=[8, 16], block=block, stem=stem, num_classes=3)
     images = torch.randn(2, 3, 32, 32)
     model.train()(images).sum().backward()

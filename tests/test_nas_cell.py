@@ -36,7 +36,7 @@ def test_resolution_halves_and_width_doubles_at_a_third_and_two_thirds(depth):
     ]
 
 
-def test_loose_nodes_are_those_that_nobody_takes_in():
+def test_unused_nodes_are_no_input_of_another_node():
     assert unused_nodes(CellNetCfg(normal=CHAIN).normal) == (3,)
     assert unused_nodes(DARTS_NORMAL) == (3, 4, 5)
     narrow, wide = (cifar(normal=CHAIN, reduction=CHAIN, width=8, depth=4, concat=c) for c in ("loose", "all"))
@@ -120,7 +120,7 @@ def test_it_scales_to_a_target():
         ({"stem": "cifar10"}, "unknown stem 'cifar10'; did you mean 'cifar'"),
     ],
 )
-def test_what_is_wrong_is_named(fields, message):
+def test_errors_name_the_invalid_value(fields, message):
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         timm.create_model("nas_cell", **fields)
 

@@ -59,7 +59,7 @@ def test_stage_form_is_the_block_form(depth, w0, wa, wm, group_width, block, bot
 def test_group_widths_are_fitted_as_the_scaling_paper_says():
     # g = w where g > w, and otherwise w becomes divisible by g.
     assert fit_group_widths((24, 56), (1.0, 1.0), (48, 16)) == ((24, 64), (24, 16))
-    # Fractions stay whole too: the inside of 40 has five groups of 8 and is 2.5 times 16.
+    # Fractions give integers too: the inside of 40 has five groups of 8 and is 2.5 times 16.
     assert fit_group_widths((17,), (2.5,), (8,)) == ((16,), (8,))
     # An inverted bottleneck's inside is a multiple of its multiplier too.
     assert fit_group_widths((16,), (4.0,), (24,)) == ((18,), (24,))
@@ -101,7 +101,7 @@ def test_fields_of_both_configs_can_be_changed():
         ({"group_width": 8, "block": "basic"}, "block 'basic' has no bottleneck and so takes no group_width"),
     ],
 )
-def test_what_no_regnet_can_have_is_refused(arguments, message):
+def test_invalid_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         timm.create_model("regnet", **arguments)
 

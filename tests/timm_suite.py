@@ -13,7 +13,7 @@ from filelock import FileLock
 
 CACHE = Path(__file__).parent.parent / ".timm-tests"
 
-# These load weights from the network.
+# These tests download weights.
 NEED_NETWORK = {"test_model_load_pretrained", "test_model_features_pretrained"}
 
 
@@ -21,7 +21,7 @@ def fetch_tests() -> Path:
     """timm's ``tests/test_models.py``; pip downloads it once for each version."""
     found = CACHE / f"timm-{timm.__version__}" / "tests" / "test_models.py"
     CACHE.mkdir(exist_ok=True)
-    # pytest-xdist's workers all come here.
+    # All workers of pytest-xdist run this.
     with FileLock(CACHE / "lock"):
         if not found.exists():
             _download_sdist()
@@ -60,9 +60,9 @@ def _goes_over(test: object, names: set[str]) -> bool:
 def _only(names: set[str]) -> Callable[..., list[str]]:
     list_all = timm.list_models
 
-    # timm names the modules whose models have `forward_intermediates`; all of ours have it.
+    # timm selects models with `forward_intermediates` by module; all models of this package have it.
     def list_models(filter: str = "", module: str = "", **kwargs: object) -> list[str]:
-        # Sorted, since timm's order of names that differ in case alone is another in each process.
+        # timm's order of names that differ only in case is not the same in each process.
         return sorted(name for name in list_all(filter, **kwargs) if name.split(".")[0] in names)
 
     return list_models

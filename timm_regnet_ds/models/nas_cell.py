@@ -244,7 +244,7 @@ class CellNode(nn.Module):
         (_, self.input1), (_, self.input2) = node
 
     def forward(self, states: list[torch.Tensor]) -> torch.Tensor:
-        """States, each (N, width, H, W) → (N, width, H/stride, W/stride)."""
+        """The inputs and earlier nodes of the cell, (N, width, h, w) each → (N, width, H/stride, W/stride)."""
         return self.op1(states[self.input1]) + self.op2(states[self.input2])
 
 
