@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from timm_regnet_ds import measure
 from timm_regnet_ds.models.regnet import REGNET_CFGS
-from timm_regnet_ds.papers.complexity import PRINTED, Printed
+from timm_regnet_ds.papers.complexity import Printed
 from timm_regnet_ds.scaling.named.models import PAPER
-from timm_regnet_ds.spaces.recover import UNPRINTED, recover, table
+from timm_regnet_ds.spaces.recover import TARGETS_TO_RECOVER, recover, table
 
 
 def test_regnety_500mf_is_the_only_network_that_matches_its_nine_figures():
-    result = recover(UNPRINTED["RegNetY-500MF"])
+    result = recover(TARGETS_TO_RECOVER["RegNetY-500MF"])
     assert result.candidates > 50
     (found,) = result.found
     ours = REGNET_CFGS["regnety_500mf"].stages()
@@ -27,21 +27,21 @@ def test_regnety_500mf_is_the_only_network_that_matches_its_nine_figures():
 
 
 def test_the_rows_are_those_that_are_printed():
-    unprinted = UNPRINTED["RegNetY-500MF"]
-    assert unprinted.printed == PRINTED["regnety_500mf"]
-    assert unprinted.scaled == {to: PRINTED[f"regnety_500mf_dWr_{to.lower()}"] for to in ("4GF", "16GF")}
+    target = TARGETS_TO_RECOVER["RegNetY-500MF"]
+    assert target.printed == ("0.5", "5.6", "4.2")
+    assert target.scaled == {"4GF": ("4.1", "36.2", "13.3"), "16GF": ("16.2", "112.7", "29.4")}
 
 
 def test_two_networks_match_regnetz_4gf_224():
-    result = recover(UNPRINTED["RegNetZ-4GF-224"])
+    result = recover(TARGETS_TO_RECOVER["RegNetZ-4GF-224"])
     assert len(result.found) == result.candidates == 2
     for found in result.found:
-        assert UNPRINTED["RegNetZ-4GF-224"].printed.differences(found.counts) == []
+        assert TARGETS_TO_RECOVER["RegNetZ-4GF-224"].printed.differences(found.counts) == []
 
 
 def test_nothing_is_found_where_a_scaled_row_is_another_networks():
-    unprinted = replace(UNPRINTED["RegNetY-500MF"], scaled={"4GF": Printed("4.1", "50.0", "13.3")})
-    result = recover(replace(unprinted, structures=5000))
+    target = replace(TARGETS_TO_RECOVER["RegNetY-500MF"], scaled={"4GF": Printed("4.1", "50.0", "13.3")})
+    result = recover(replace(target, draws=5000))
     assert result.candidates
     assert result.found == ()
 

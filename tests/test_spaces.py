@@ -17,18 +17,29 @@ from many import CONFIGS
 from timm_regnet_ds import AnyNetCfg, RegNetCfg, measure, resolve_strategy
 from timm_regnet_ds.models.regnet import REGNET_CFGS, quantized_linear
 from timm_regnet_ds.scaling.named.anynet import scale_anynet
-from timm_regnet_ds.spaces import SPACES, AnyNets, AnyNetSpace, Frame, Sized, Values, anynet, get_space, steps, values
-from timm_regnet_ds.spaces.anynet import FramedSpace
+from timm_regnet_ds.spaces import (
+    SPACES,
+    AnyNetBatch,
+    AnyNetSpace,
+    ConfigAtResolution,
+    Frame,
+    Values,
+    anynet,
+    get_space,
+    steps,
+    values,
+)
+from timm_regnet_ds.spaces.framed_space import FramedSpace
 from timm_regnet_ds.spaces.quantized import quantized_stages
 from timm_regnet_ds.spaces.recover import _scale
-from timm_regnet_ds.spaces.regnet import RegNets
+from timm_regnet_ds.spaces.regnet import RegNetBatch
 
 FRAMED = [name for name, space in SPACES.items() if isinstance(space, FramedSpace)]
 RESOLUTIONS = Values(tuple(range(128, 321, 4)))
 
 
 def variants():
-    """Every space of AnyNets and RegNets, and what may be changed about them."""
+    """Every space of AnyNetBatch and RegNetBatch, and what may be changed about them."""
     for name in FRAMED:
         yield name, get_space(name)
     five = (2, 2, 2, 2, 2)
@@ -64,7 +75,7 @@ def test_complexity_is_what_measure_says(label):
 def test_complexity_of_the_published_networks(name):
     cfg = REGNET_CFGS[name]
     resolution = 256 if name == "regnetz_4gf" else 224
-    found = AnyNets.of([cfg.stages()], Frame(cfg.block)).complexity(resolution)
+    found = AnyNetBatch.of([cfg.stages()], Frame(cfg.block)).complexity(resolution)
     counted = measure(name)
     assert [int(array[0]) for array in found] == [counted.flops, counted.params, counted.acts]
 
@@ -277,8 +288,8 @@ def test_a_free_resolution_is_part_of_the_configuration():
     assert space.count() == 2 * get_space("regnetx").count()
     config = space.sample(1)[0]
     assert measure(space.build(config)).input_size == (3, config.resolution, config.resolution)
-    assert "resolution 200 is not one of 192, 224" in space.contains(Sized(config.cfg, 200)).reason
-    with pytest.raises(ValueError, match=r"a configuration is Sized\(cfg, resolution\)"):
+    assert "resolution 200 is not one of 192, 224" in space.contains(ConfigAtResolution(config.cfg, 200)).reason
+    with pytest.raises(ValueError, match=r"a configuration is ConfigAtResolution\(cfg, resolution\)"):
         space.contains(config.cfg)
 
 
@@ -346,7 +357,7 @@ def test_closed_form_of_a_hundred_thousand_draws_near_ties():
         get_space("regnetx"), wa=Values((1, 2, 4, 8, 16, 32, 64)), wm=Values((1.5, 2.0, 2.25, 2.5)), group_width=None
     )
     configs, _ = space.draw(np.random.default_rng(0), 30_000)
-    assert isinstance(configs, RegNets)
+    assert isinstance(configs, RegNetBatch)
     for place in range(0, len(configs), 3):
         assert configs[place].stages() == configs.nets[place]
 
@@ -361,7 +372,7 @@ def test_scaling_of_arrays_is_that_of_configs(name, strategy, factor):
     cfg = REGNET_CFGS[name].stages()
     multipliers = resolve_strategy(strategy).multipliers(factor)
     expected = scale_anynet(cfg, multipliers)
-    assert _scale(AnyNets.of([cfg], Frame(cfg.block)), multipliers)[0] == expected
+    assert _scale(AnyNetBatch.of([cfg], Frame(cfg.block)), multipliers)[0] == expected
 
 
 @pytest.mark.parametrize("module", [anynet, values])

@@ -29,7 +29,7 @@ def variants() -> Iterator[ChannelSpace]:
         yield get_space(f"rexnet_{depth}")
     yield replace(get_space("rexnet_9"), resolution=29, in_chans=1, num_classes=10, pieces=1)
     frame = ChannelNetCfg((8,) * 5, (1, 2, 1, 2, 2), stem_width=32, stem_stride=2, head_width=1280, expansion=1)
-    yield replace(get_space("rexnet_5"), frame=frame, resolution=224, pieces=4)
+    yield replace(get_space("rexnet_5"), template=frame, resolution=224, pieces=4)
 
 
 @pytest.mark.parametrize("space", [*variants()], ids=lambda space: space.name)

@@ -67,7 +67,7 @@ def test_a_sweep_fills_its_rows_and_a_report_draws_them(tmp_path, capsys, monkey
         (["space", "sample", "regnetx", "--flops", "1mf", "2mf"], "no configuration of regnetx among"),
         (["space", "sample", "regnetx", "--flops", "2mp", "3mp"], "flops takes a number or one such as '400mf'"),
         (["space", "sample", "regnetx", "--flops", "400mf", "300mf"], "is above the high bound"),
-        (["space", "contains", "regnetx", "{"], "JSON is no configuration"),
+        (["space", "contains", "regnetx", "{"], "JSON is not a configuration"),
         (["space", "contains", "regnetx", '{"depht": 3}'], "a configuration of regnetx has no depht"),
         (["space", "contains", "regnetx", '{"depth": 3}'], "a configuration of regnetx needs w0, wa, wm"),
         (["space", "recover", "RegNetY"], "unknown network 'RegNetY'"),

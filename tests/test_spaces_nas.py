@@ -12,9 +12,9 @@ from many import CONFIGS
 import timm_regnet_ds as trd
 from timm_regnet_ds.models.nas_cell import CONCATS
 from timm_regnet_ds.spaces import get_space
-from timm_regnet_ds.spaces.nas import NAS
+from timm_regnet_ds.spaces.nas import NAS_SPACES
 
-SPACES = list(NAS.values())
+SPACES = list(NAS_SPACES.values())
 each = pytest.mark.parametrize("space", SPACES, ids=[space.name for space in SPACES])
 
 # Table 3 of On Network Design Spaces: operations, nodes, output, cells in billions.

@@ -19,12 +19,12 @@ def add_commands(commands: Any) -> None:
 
     sample = actions.add_parser("sample", help="draw configurations, within limits")
     sample.add_argument("space", metavar="SPACE")
-    sample.add_argument("-n", type=int, default=10, metavar="N", help="how many (default: 10)")
+    sample.add_argument("-n", type=int, default=10, metavar="N", help="number of configurations (default: 10)")
     sample.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     for measure, example in (("flops", "360mf 400mf"), ("params", "5mp 6mp"), ("acts", "4ma 5ma")):
         help_ = f"as in --{measure} {example}; '-' for an open end"
         sample.add_argument(f"--{measure}", nargs=2, metavar=("LOW", "HIGH"), help=help_)
-    sample.add_argument("--json", action="store_true", help="print one JSON object a configuration")
+    sample.add_argument("--json", action="store_true", help="print one JSON object per configuration")
     sample.set_defaults(run=_sample)
 
     contains = actions.add_parser("contains", help="whether a space contains a configuration, and why not")
@@ -32,7 +32,9 @@ def add_commands(commands: Any) -> None:
     contains.add_argument("config", metavar="JSON", help="as 'space sample --json' prints it")
     contains.set_defaults(run=_contains)
 
-    recover = actions.add_parser("recover", help="find networks that a paper leaves unprinted, from its figures")
+    recover = actions.add_parser(
+        "recover", help="find networks whose parameters a paper does not print, from the complexity that it prints"
+    )
     recover.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     recover.set_defaults(run=_recover)
 
@@ -78,7 +80,7 @@ def _sample(options: argparse.Namespace) -> None:
             print(json.dumps({"config": row, "flops": flops, "params": params, "acts": acts}))
         else:
             print(f"{flops / 1e6:10.2f} {params / 1e6:10.3f} {acts / 1e6:9.3f}")
-            print(textwrap.fill(_said(row), 80, initial_indent="    ", subsequent_indent="    "))
+            print(textwrap.fill(_format_config(row), 80, initial_indent="    ", subsequent_indent="    "))
     if not options.json:
         print(f"{len(sample)} of {sample.drawn:,} drawn")
 
@@ -90,7 +92,7 @@ def _bound(text: str) -> float | str:
         return text
 
 
-def _said(row: dict[str, Any]) -> str:
+def _format_config(row: dict[str, Any]) -> str:
     return " ".join(f"{name}={json.dumps(value)}" for name, value in row.items())
 
 
@@ -101,7 +103,7 @@ def _contains(options: argparse.Namespace) -> int:
     try:
         row = json.loads(options.config)
     except ValueError as error:
-        raise ValueError(f"JSON is no configuration: {error}") from error
+        raise ValueError(f"JSON is not a configuration: {error}") from error
     found = space.contains(space.from_json(row.get("config", row) if isinstance(row, dict) else row))
     print("yes" if found else f"no: {found.reason}")
     return 0 if found else 1
@@ -109,10 +111,10 @@ def _contains(options: argparse.Namespace) -> int:
 
 def _recover(options: argparse.Namespace) -> None:
     from timm_regnet_ds._check import check_choice
-    from timm_regnet_ds.spaces.recover import UNPRINTED, table
+    from timm_regnet_ds.spaces.recover import TARGETS_TO_RECOVER, table
 
     for name in options.names:
-        check_choice("network", name, UNPRINTED)
+        check_choice("network", name, TARGETS_TO_RECOVER)
     for line in table(options.names or None):
         print(line, flush=True)
 

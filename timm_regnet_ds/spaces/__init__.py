@@ -2,42 +2,45 @@
 
 from timm_regnet_ds._check import check_choice
 
-from .anynet import ANYNETS, AnyNetSpace, Sized
-from .arrays import AnyNets, Frame
-from .channels import CHANNELS, ChannelSpace, PiecewiseLinear
-from .nas import NAS, NasSpace
-from .regnet import REGNETS, RegNetSpace
-from .space import Complexities, Configs, Membership, Sample, Space
+from .anynet import ANYNET_SPACES, AnyNetSpace
+from .anynet_batch import AnyNetBatch
+from .channels import CHANNEL_SPACES, ChannelSpace, PiecewiseLinear
+from .complexities import Complexities
+from .frame import Frame
+from .framed_space import ConfigAtResolution
+from .nas import NAS_SPACES, NasSpace
+from .regnet import REGNET_SPACES, RegNetSpace
+from .space import ConfigBatch, Membership, Sample, Space
 from .values import Values, steps
 
 __all__ = [
     "SPACES",
+    "AnyNetBatch",
     "AnyNetSpace",
-    "AnyNets",
     "ChannelSpace",
     "Complexities",
-    "Configs",
+    "ConfigAtResolution",
+    "ConfigBatch",
     "Frame",
     "Membership",
     "NasSpace",
     "PiecewiseLinear",
     "RegNetSpace",
     "Sample",
-    "Sized",
     "Space",
     "Values",
     "get_space",
     "steps",
 ]
 
-SPACES: dict[str, Space] = {**ANYNETS, **REGNETS, **CHANNELS, **NAS}
+SPACES: dict[str, Space] = {**ANYNET_SPACES, **REGNET_SPACES, **CHANNEL_SPACES, **NAS_SPACES}
 
 
 def get_space(name: str) -> Space:
-    """A design space by its name.
+    """Look a design space up by its name.
 
     Raises:
-        ValueError: another name; the message lists them.
+        ValueError: an unknown name; the message lists the known ones.
     """
     space: Space = check_choice("space", name, SPACES)
     return space

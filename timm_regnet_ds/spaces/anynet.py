@@ -5,164 +5,34 @@ Recognition, Tables 1 and 2 (networks for images of 32×32).
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from timm.models import create_model
-from torch import nn
 
 from timm_regnet_ds._check import check_choice
-from timm_regnet_ds.models._blocks import BLOCKS
-from timm_regnet_ds.models._build import size_overlay
-from timm_regnet_ds.models.anynet import STEM_STRIDES, AnyNetCfg
+from timm_regnet_ds.models.anynet import AnyNetCfg
 from timm_regnet_ds.models.regnet import fit_group_width_arrays
 
-from .arrays import AnyNets, Frame
-from .space import Complexities, Configs, Ints, Membership, Space
+from ._types import Array, Ints
+from .anynet_batch import AnyNetBatch
+from .frame import Frame
+from .framed_space import FramedSpace
 from .values import Values, steps
 
-__all__ = ["ANYNETS", "AnyNetSpace", "FramedSpace", "Sized"]
+__all__ = ["ANYNET_SPACES", "AnyNetSpace"]
 
-Array = NDArray[Any]
-
-
-class Sized(NamedTuple):
-    """A configuration of a space whose resolution is free."""
-
-    cfg: Any
-    resolution: int
-
-
-@dataclass(frozen=True, eq=False)
-class SizedConfigs(Configs):
-    """Configurations with a resolution each, shape (n,)."""
-
-    configs: Any
-    resolutions: Array
-
-    def __len__(self) -> int:
-        return len(self.configs)
-
-    def __getitem__(self, place: Any) -> Sized:
-        return Sized(self.configs[place], int(self.resolutions[place]))
-
-    def take(self, places: Array) -> "SizedConfigs":
-        return SizedConfigs(self.configs.take(places), self.resolutions[places])
-
-    def joined(self, others: Any) -> "SizedConfigs":
-        resolutions = np.concatenate([self.resolutions, *(other.resolutions for other in others)])
-        return SizedConfigs(self.configs.joined([other.configs for other in others]), resolutions)
-
-
-@dataclass(frozen=True)
-class FramedSpace(Space):
-    """A space of networks of one frame, at one resolution or at several.
-
-    Args:
-        frame: what the networks have in common.
-        resolution: side of the images, or the values that it may take; then configurations are `Sized`.
-    """
-
-    frame: Frame = field(default=Frame(), kw_only=True)
-    resolution: int | Values = field(default=224, kw_only=True)
-
-    def __post_init__(self) -> None:
-        check_choice("block", self.frame.block, BLOCKS)
-        check_choice("stem", self.frame.stem, STEM_STRIDES)
-
-    # Of configurations without resolution.
-    def _draw(self, rng: np.random.Generator, n: int) -> tuple[Any, Ints]:
-        raise NotImplementedError
-
-    def _contains(self, cfg: Any) -> str:
-        raise NotImplementedError
-
-    def _count(self) -> int:
-        raise NotImplementedError
-
-    def _arguments(self, cfg: Any) -> dict[str, Any]:
-        raise NotImplementedError
-
-    def _nets(self, configs: Any) -> AnyNets:
-        raise NotImplementedError
-
-    def draw(self, rng: np.random.Generator, n: int) -> tuple[Configs, Ints]:
-        configs, order = self._draw(rng, n)
-        if isinstance(self.resolution, Values):
-            configs = SizedConfigs(configs, self.resolution.draw(rng, len(configs)))
-        return configs, order
-
-    def complexity(self, configs: Any) -> Complexities:
-        if isinstance(configs, SizedConfigs):
-            return self._nets(configs.configs).complexity(configs.resolutions)
-        assert not isinstance(self.resolution, Values)
-        return self._nets(configs).complexity(self.resolution)
-
-    def contains(self, config: Any) -> Membership:
-        cfg, resolution = self._parted(config)
-        if isinstance(self.resolution, Values) and resolution not in self.resolution:
-            return Membership(f"resolution {resolution} is not one of {self.resolution}")
-        return Membership(self._contains(cfg))
-
-    def count(self) -> int:
-        return self._count() * (len(self.resolution) if isinstance(self.resolution, Values) else 1)
-
-    def build(self, config: Any, **kwargs: Any) -> nn.Module:
-        cfg, side = self._parted(config)
-        name = "anynet" if isinstance(cfg, AnyNetCfg) else "regnet"
-        in_chans = kwargs.get("in_chans", self.frame.in_chans)
-        overlay = size_overlay(side, (STEM_STRIDES[self.frame.stem], *self.frame.strides), in_chans)
-        arguments = {
-            "num_classes": self.frame.num_classes,
-            "in_chans": in_chans,
-            "pretrained_cfg_overlay": overlay | (kwargs.pop("pretrained_cfg_overlay", None) or {}),
-        }
-        return create_model(name, **self._arguments(cfg), **(arguments | kwargs))
-
-    def to_json(self, config: Any) -> dict[str, Any]:
-        cfg, resolution = self._parted(config)
-        row = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(cfg).items()}
-        return row | ({"resolution": resolution} if isinstance(self.resolution, Values) else {})
-
-    def _from_json(self, cfg_cls: type, row: dict[str, Any]) -> Any:
-        known = {f.name for f in fields(cfg_cls)}
-        sized = {"resolution"} if isinstance(self.resolution, Values) else set()
-        unknown, missing = row.keys() - known - sized, (_needed(cfg_cls) | sized) - row.keys()
-        if unknown or missing:
-            wrong = f"has no {', '.join(sorted(unknown))}" if unknown else f"needs {', '.join(sorted(missing))}"
-            raise ValueError(f"a configuration of {self.name} {wrong} (allowed: {', '.join(sorted(known | sized))})")
-        cfg = cfg_cls(**{key: value for key, value in row.items() if key in known})
-        return Sized(cfg, row["resolution"]) if sized else cfg
-
-    def _parted(self, config: Any) -> tuple[Any, int]:
-        if not isinstance(self.resolution, Values):
-            return config, self.resolution
-        if not isinstance(config, Sized):
-            raise ValueError(f"the resolution of {self.name} is free: a configuration is Sized(cfg, resolution)")
-        return config
-
-
-def _needed(cfg_cls: type) -> set[str]:
-    """What tells a configuration from others; the rest has a value of the block's own."""
-    return {"depths", "widths"} if cfg_cls is AnyNetCfg else {"depth", "w0", "wa", "wm"}
-
-
-# Of k stages one draw in up to k! ascends.
-_MOST_ASCENDING = 7
-
-# Fields of AnyNetCfg by the word that a reason has for them.
-_SINGULAR = {"depths": "depth", "widths": "width", "bottle_ratios": "bottleneck ratio", "group_widths": "group width"}
+# Ascending parameters are drawn by rejection, and only about one draw in k! ascends in k stages.
+_MAX_ASCENDING_STAGES = 7
 
 
 @dataclass(frozen=True)
 class AnyNetSpace(FramedSpace):
     """AnyNets whose parameters are drawn stage by stage, independently.
 
-    An own space is another row of values, and a part of another is ``dataclasses.replace`` of it:
+    Define a space by its values, or derive it from another one with ``dataclasses.replace``:
 
     >>> from dataclasses import replace
     >>> from timm_regnet_ds.spaces import AnyNetSpace, Frame, get_space, steps
@@ -173,13 +43,15 @@ class AnyNetSpace(FramedSpace):
     >>> deep = replace(get_space("anynetx_e"), name="deep", depths=steps(8, 32))
 
     Args:
-        depths, widths: values of each stage's depth and width.
-        bottle_ratios: of the width inside a bottleneck over the width (1/b of the papers). ``None``: the block's own.
-        group_widths: values of the channels per group, fitted to the width as in `RegNetCfg`. ``None``: a single group.
+        depths, widths: values of the depth and of the width of a stage.
+        bottle_ratios: values of the width inside a bottleneck over the width (1/b of the papers). ``None``: the block's
+            default.
+        group_widths: values of the channels per group; widths are changed to fit them as in `RegNetCfg`. ``None``: a
+            single group.
         groups: values of the number of groups, instead of group widths.
         shared: which of ``bottle_ratios`` and ``group_widths`` are the same in all stages.
         ascending: which of ``widths`` and ``depths`` do not decrease from stage to stage.
-        frame: blocks, stem and head; it has as many strides as there are stages.
+        frame: block, strides, stem and head; the number of its strides is the number of stages.
 
     Raises:
         ValueError: an unknown block, stem or name, or both group widths and groups.
@@ -207,10 +79,10 @@ class AnyNetSpace(FramedSpace):
         ):
             for name in names:
                 check_choice(what, name, allowed)
-        if self.ascending and self.stages > _MOST_ASCENDING:
+        if self.ascending and self.stages > _MAX_ASCENDING_STAGES:
             raise ValueError(
-                f"ascending parameters are drawn for at most {_MOST_ASCENDING} stages, not {self.stages}: "
-                f"of so many, draws hardly ever ascend"
+                f"ascending parameters are drawn for at most {_MAX_ASCENDING_STAGES} stages, not {self.stages}: "
+                f"with more, draws hardly ever ascend"
             )
 
     @property
@@ -218,41 +90,41 @@ class AnyNetSpace(FramedSpace):
         """Number of stages."""
         return len(self.frame.strides)
 
-    def _draw(self, rng: np.random.Generator, n: int) -> tuple[AnyNets, Ints]:
-        depths, widths = self._drawn("depths", rng, n), self._drawn("widths", rng, n)
-        own = Values((self.frame.spec.bottle_ratio,))
-        ratios = self._drawn("bottle_ratios", rng, n, own).astype(float)
+    def _draw(self, rng: np.random.Generator, n: int) -> tuple[AnyNetBatch, Ints]:
+        depths, widths = self._draw_values("depths", rng, n), self._draw_values("widths", rng, n)
+        default = Values((self.frame.spec.bottle_ratio,))
+        ratios = self._draw_values("bottle_ratios", rng, n, default).astype(float)
         if not self.frame.spec.bottleneck:
             group_widths = widths
         elif self.groups is not None:
             inner = np.maximum(1, np.rint(widths * ratios)).astype(np.int64)
-            group_widths = np.maximum(1, inner // self._drawn("groups", rng, n))
+            group_widths = np.maximum(1, inner // self._draw_values("groups", rng, n))
         elif self.group_widths is not None:
-            widths, group_widths = fit_group_width_arrays(widths, ratios, self._drawn("group_widths", rng, n))
+            widths, group_widths = fit_group_width_arrays(widths, ratios, self._draw_values("group_widths", rng, n))
         else:
             widths, group_widths = fit_group_width_arrays(widths, ratios, np.zeros_like(widths))
-        return AnyNets(depths, widths, ratios, group_widths, self.frame), np.arange(n)
+        return AnyNetBatch(depths, widths, ratios, group_widths, self.frame), np.arange(n)
 
-    def _drawn(self, name: str, rng: np.random.Generator, n: int, default: Values | None = None) -> Array:
-        """Draws of a parameter, (n, stages)."""
+    def _draw_values(self, name: str, rng: np.random.Generator, n: int, default: Values | None = None) -> Array:
+        """Draws of a parameter, shape (n, stages)."""
         values: Any = getattr(self, name) or default
         if name in self.shared:
             return np.repeat(values.draw(rng, n, 1), self.stages, axis=1)
         if name not in self.ascending:
             return values.draw(rng, n, self.stages)
-        # Those that happen to ascend, so that ties are as likely as they are: sorting would make them likelier.
+        # Rejection keeps the distribution; sorting would make draws with different values in each stage too likely.
         drawn = np.empty((0, self.stages), dtype=np.int64)
         while len(drawn) < n:
             more = values.draw(rng, 4 * n, self.stages)
             drawn = np.concatenate([drawn, more[(np.diff(more, axis=1) >= 0).all(axis=1)]])
         return drawn[:n]
 
-    def _nets(self, configs: Any) -> AnyNets:
+    def _nets(self, configs: Any) -> AnyNetBatch:
         return configs
 
     def _count(self) -> int:
-        """Combinations of parameters, as Table 1 counts them, but where parameters ascend exactly: of k values,
-        C(k + stages − 1, stages) of the kˢᵗᵃᵍᵉˢ, where the table divides by stages!."""
+        """Number of combinations of parameters, as in Table 1, except that ascending parameters are counted exactly: k
+        values give C(k + stages − 1, stages) ascending tuples; the table divides kˢᵗᵃᵍᵉˢ by stages!."""
         total = 1
         for name in ("depths", "widths", "bottle_ratios", "group_widths", "groups"):
             values = getattr(self, name)
@@ -271,36 +143,36 @@ class AnyNetSpace(FramedSpace):
             return f"a configuration of {self.name} is an AnyNetCfg, not a {type(cfg).__name__}"
         if len(cfg.depths) != self.stages:
             return f"it has {len(cfg.depths)} stages, not {self.stages}"
-        return self._differs(cfg) or self._outside(cfg) or self._uneven(cfg)
+        return self._differing_field(cfg) or self._disallowed_value(cfg) or self._broken_constraint(cfg)
 
-    def _differs(self, cfg: AnyNetCfg) -> str:
+    def _differing_field(self, cfg: AnyNetCfg) -> str:
         own = AnyNetCfg(cfg.depths, cfg.widths, block=self.frame.block, **self.frame.fields())
         for name in ("block", *self.frame.fields(), "act_layer", "norm_layer"):
             if getattr(cfg, name) != getattr(own, name):
                 return f"{name} is {getattr(cfg, name)!r}, not {getattr(own, name)!r}"
         return ""
 
-    def _outside(self, cfg: AnyNetCfg) -> str:
+    def _disallowed_value(self, cfg: AnyNetCfg) -> str:
         for stage, depth in enumerate(cfg.depths, 1):
             if depth not in self.depths:
                 return f"depth {depth} of stage {stage} is not one of {self.depths}"
         for stage, shape in enumerate(zip(cfg.widths, cfg.bottle_ratios, cfg.group_widths, strict=True), 1):
             width, ratio, _ = shape
-            if shape in self._origins:
+            if shape in self._allowed_shapes:
                 continue
-            if ratio not in {ratio for _, ratio, _ in self._origins}:
+            if ratio not in {ratio for _, ratio, _ in self._allowed_shapes}:
                 ratios = self.bottle_ratios or Values((self.frame.spec.bottle_ratio,))
                 return f"bottleneck ratio {ratio:g} of stage {stage} is not one of {ratios}"
-            if width not in {width for width, _, _ in self._origins}:
+            if width not in {width for width, _, _ in self._allowed_shapes}:
                 return f"width {width} of stage {stage} is not one of {self.widths}"
-            allowed = sorted(group for w, r, group in self._origins if (w, r) == (width, ratio))
+            allowed = sorted(group for w, r, group in self._allowed_shapes if (w, r) == (width, ratio))
             return (
                 f"group width {shape[2]} of stage {stage}, of width {width} and bottleneck ratio {ratio:g}, "
                 f"is not one of {', '.join(map(str, allowed)) or 'those that fit'}"
             )
         return ""
 
-    def _uneven(self, cfg: AnyNetCfg) -> str:
+    def _broken_constraint(self, cfg: AnyNetCfg) -> str:
         for name in self.ascending:
             values = getattr(cfg, name)
             if any(later < earlier for earlier, later in pairwise(values)):
@@ -309,13 +181,13 @@ class AnyNetSpace(FramedSpace):
             return f"the bottleneck ratios {list(cfg.bottle_ratios)} are not the same in all stages"
         inside = next((name for name in ("group_widths", "groups") if name in self.shared), None)
         shapes = zip(cfg.widths, cfg.bottle_ratios, cfg.group_widths, strict=True)
-        if inside and not set.intersection(*(self._origins[shape] for shape in shapes)):
+        if inside and not set.intersection(*(self._allowed_shapes[shape] for shape in shapes)):
             return f"no one value of {inside} gives the group widths {list(cfg.group_widths)}"
         return ""
 
     @cached_property
-    def _origins(self) -> dict[tuple[int, float, int], set[int]]:
-        """(width, bottleneck ratio, group width) of a stage as fitted → the group widths or groups they come from."""
+    def _allowed_shapes(self) -> dict[tuple[int, float, int], set[int]]:
+        """Allowed (width, bottleneck ratio, group width) of a stage → the drawn group widths or groups that give it."""
         ratios = self.bottle_ratios or Values((self.frame.spec.bottle_ratio,))
         inside = self.groups or self.group_widths
         single = not self.frame.spec.bottleneck
@@ -349,7 +221,7 @@ _C = replace(_B, name="anynetx_c", shared=("bottle_ratios", "group_widths"))
 _D = replace(_C, name="anynetx_d", ascending=("widths",))
 _E = replace(_D, name="anynetx_e", ascending=("widths", "depths"))
 
-# On Network Design Spaces, Table 2: "a, b, n" is n values spaced about evenly on the log axis from a to b. The paper
+# On Network Design Spaces, Table 2: "a, b, n" means n values spaced about evenly on the log axis from a to b. The paper
 # does not list them; these are powers of 2 where n allows, otherwise whole depths and multiples of 4 nearest to even.
 _DEPTHS_9 = Values((1, 2, 3, 4, 6, 8, 12, 16, 24))
 _WIDTHS_12 = Values((16, 20, 28, 32, 44, 56, 72, 92, 120, 156, 200, 256))
@@ -361,7 +233,7 @@ def _nds(name: str, block: str, *values: Any, **rest: Any) -> AnyNetSpace:
     return AnyNetSpace(name, *values, frame=frame, resolution=32, **rest)
 
 
-ANYNETS = {
+ANYNET_SPACES = {
     space.name: space
     for space in (
         *(_A, _B, _C, _D, _E),

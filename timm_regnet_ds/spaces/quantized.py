@@ -11,13 +11,12 @@ computed. Without it the result is the same, but sampling RegNetX within narrow 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from timm_regnet_ds._quantized_linear import QUANTUM, quantized_linear_widths
 
-__all__ = ["quantized_stages"]
+from ._types import Array
 
-Array = NDArray[Any]
+__all__ = ["quantized_stages"]
 
 # Closer to a rounding tie than this, floating-point error decides the result: such networks are computed block by
 # block.

@@ -7,61 +7,61 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from timm_regnet_ds.models.regnet import RegNetCfg, fit_group_width_arrays
 
-from .anynet import GROUP_WIDTHS, RATIOS, FramedSpace
-from .arrays import AnyNets, Frame
+from ._types import Array, Ints
+from .anynet import GROUP_WIDTHS, RATIOS
+from .anynet_batch import AnyNetBatch
+from .frame import Frame
+from .framed_space import FramedSpace
 from .quantized import quantized_stages
-from .space import Configs, Ints
+from .space import ConfigBatch
 from .values import Values, steps
 
-__all__ = ["REGNETS", "RegNetSpace", "RegNets"]
+__all__ = ["REGNET_SPACES", "RegNetBatch", "RegNetSpace"]
 
-Array = NDArray[Any]
-
-# Real numbers, drawn and counted on a grid.
+# Real numbers, although they are drawn from a grid.
 _CONTINUOUS = ("wa", "wm")
 
 
 @dataclass(frozen=True, eq=False)
-class RegNets(Configs):
-    """RegNets as arrays of shape (n,), and the AnyNets that they are.
+class RegNetBatch(ConfigBatch):
+    """n RegNets: their parameters as arrays of shape (n,), and the same networks stage by stage.
 
     Attributes:
-        parameters: of `RegNetCfg`, by name.
+        parameters: fields of `RegNetCfg` by name, shape (n,).
         nets: the same networks stage by stage.
     """
 
     parameters: dict[str, Array]
-    nets: AnyNets
+    nets: AnyNetBatch
 
     def __len__(self) -> int:
         return len(self.nets)
 
-    def __getitem__(self, place: Any) -> RegNetCfg:
-        fields = {name: array[place].item() for name, array in self.parameters.items()}
+    def __getitem__(self, index: Any) -> RegNetCfg:
+        fields = {name: array[index].item() for name, array in self.parameters.items()}
         return RegNetCfg(block=self.nets.frame.block, **fields)
 
-    def take(self, places: Array) -> "RegNets":
-        return RegNets({name: array[places] for name, array in self.parameters.items()}, self.nets.take(places))
+    def take(self, indices: Array) -> "RegNetBatch":
+        return RegNetBatch({name: array[indices] for name, array in self.parameters.items()}, self.nets.take(indices))
 
-    def joined(self, others: Any) -> "RegNets":
-        parts = (self, *others)
-        parameters = {name: np.concatenate([part.parameters[name] for part in parts]) for name in self.parameters}
-        return RegNets(parameters, self.nets.joined([other.nets for other in others]))
+    def join(self, others: Any) -> "RegNetBatch":
+        batches = (self, *others)
+        parameters = {name: np.concatenate([batch.parameters[name] for batch in batches]) for name in self.parameters}
+        return RegNetBatch(parameters, self.nets.join([other.nets for other in others]))
 
 
 @dataclass(frozen=True)
 class RegNetSpace(FramedSpace):
-    """RegNets of a number of stages; draws of parameters that give another number are passed over (§3.3).
+    """RegNets with a given number of stages; draws that give another number are rejected (§3.3).
 
     Args:
         depth, w0, wa, wm: values of the parameters of `RegNetCfg`.
-        bottle_ratio: values of 1/b of the paper. ``None``: the block's own.
+        bottle_ratio: values of 1/b of the paper. ``None``: the block's default.
         group_width: values of the channels per group. ``None``: a single group.
-        frame: blocks, stem and head; it has as many strides as there are stages.
+        frame: block, strides, stem and head; the number of its strides is the number of stages.
 
     Raises:
         ValueError: an unknown block or stem, or values that the block does not take.
@@ -89,18 +89,20 @@ class RegNetSpace(FramedSpace):
         names = ("depth", "w0", "wa", "wm", "bottle_ratio", "group_width")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
-    def _draw(self, rng: np.random.Generator, n: int) -> tuple[RegNets, Ints]:
+    def _draw(self, rng: np.random.Generator, n: int) -> tuple[RegNetBatch, Ints]:
         values = self._values()
-        # What cannot come to so many stages is passed over before the rest is drawn.
+        # Networks with fewer blocks than stages are rejected before the other parameters are drawn.
         depth = values["depth"].draw(rng, n)
-        order = np.flatnonzero(depth >= self.stages)
-        line = {"depth": depth[order]} | {name: values[name].draw(rng, len(order)) for name in ("w0", "wa", "wm")}
-        places, depths, widths = quantized_stages(**line, stages=self.stages)
-        parameters = {name: array[places] for name, array in line.items()}
-        parameters |= {name: values[name].draw(rng, len(places)) for name in values if name not in line}
-        return self._configs(parameters, depths, widths), order[places]
+        draw_index = np.flatnonzero(depth >= self.stages)
+        line = {"depth": depth[draw_index]} | {
+            name: values[name].draw(rng, len(draw_index)) for name in ("w0", "wa", "wm")
+        }
+        indices, depths, widths = quantized_stages(**line, stages=self.stages)
+        parameters = {name: array[indices] for name, array in line.items()}
+        parameters |= {name: values[name].draw(rng, len(indices)) for name in values if name not in line}
+        return self._configs(parameters, depths, widths), draw_index[indices]
 
-    def _configs(self, parameters: dict[str, Array], depths: Array, widths: Array) -> RegNets:
+    def _configs(self, parameters: dict[str, Array], depths: Array, widths: Array) -> RegNetBatch:
         spec = self.frame.spec
         ratios = np.full(widths.shape, spec.bottle_ratio)
         group_widths = widths
@@ -111,15 +113,15 @@ class RegNetSpace(FramedSpace):
             if "group_width" in parameters:
                 group_widths[:] = parameters["group_width"][:, None]
             widths, group_widths = fit_group_width_arrays(widths, ratios, group_widths)
-        return RegNets(parameters, AnyNets(depths, widths, ratios, group_widths, self.frame))
+        return RegNetBatch(parameters, AnyNetBatch(depths, widths, ratios, group_widths, self.frame))
 
-    def _nets(self, configs: Any) -> AnyNets:
+    def _nets(self, configs: Any) -> AnyNetBatch:
         return configs.nets
 
     def _count(self) -> int:
-        """Combinations of parameters, those that give another number of stages among them.
+        """Number of combinations of parameters, including those that give another number of stages.
 
-        Table 1's ~64⁴·6·3 is an estimate of the authors' that allows 64 values to each of depth, w0, wa and wm.
+        Table 1's ~64⁴·6·3 is the authors' estimate, which assumes 64 values for each of depth, w0, wa and wm.
         """
         return int(np.prod([len(values) for values in self._values().values()], dtype=object))
 
@@ -155,7 +157,7 @@ _X = RegNetSpace(
     "regnetx", steps(1, 63), steps(8, 248, 8), steps(1, 255.9, 0.1), steps(1.5, 3, 0.001), RATIOS, GROUP_WIDTHS
 )
 
-REGNETS = {
+REGNET_SPACES = {
     space.name: space
     for space in (
         _X,

@@ -3,57 +3,49 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
-from timm_regnet_ds._check import check_float, check_int
-from timm_regnet_ds.scaling.fitting.target import MEASURES, MOST, parse_target
+from timm_regnet_ds._check import check_int
+from timm_regnet_ds.scaling.fitting.target import MEASURES
 
-__all__ = ["Complexities", "Configs", "Limits", "Membership", "Sample", "Space"]
+from ._types import Array, Ints
+from .complexities import Complexities
+from .limits import Limit, Limits
 
-Ints = NDArray[np.int64]
-Limit = tuple[float | str | None, float | str | None]
+__all__ = ["ConfigBatch", "Membership", "Sample", "Space"]
 
-# Draws at a time, doubled from the first batch to the last. They are the same for every n, so that a smaller sample of
-# a seed is the beginning of a larger one.
-_FIRST_BATCH, _BATCH = 1 << 10, 1 << 17
-# Draws in a row without one within the limits, after which there is taken to be none.
-_PATIENCE = 1 << 22
-
-
-class Complexities(NamedTuple):
-    """Complexity of n models for one image, int64 of shape (n,) each."""
-
-    flops: Ints
-    params: Ints
-    acts: Ints
+# Draws in the first batch, and the most in one batch; each batch is twice the one before. The sizes do not depend on n,
+# so that a smaller sample with the same seed is the beginning of a larger one.
+_FIRST_BATCH, _MAX_BATCH = 1 << 10, 1 << 17
+# Sampling ends with an error after this many consecutive draws outside the limits.
+_MAX_MISSES = 1 << 22
 
 
-class Configs(ABC):
-    """Configurations of a space, held as arrays."""
+class ConfigBatch(ABC):
+    """n configurations of a space as arrays."""
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitem__(self, place: Any) -> Any:
-        """The configuration at a place."""
+    def __getitem__(self, index: Any) -> Any:
+        """The configuration at an index."""
 
     @abstractmethod
-    def take(self, places: NDArray[Any]) -> "Configs":
-        """Those at ``places``, integers of shape (m,)."""
+    def take(self, indices: Array) -> "ConfigBatch":
+        """The configurations at ``indices``, integers of shape (m,)."""
 
     @abstractmethod
-    def joined(self, others: Any) -> "Configs":
-        """These and those of ``others``, one after the other."""
+    def join(self, others: Any) -> "ConfigBatch":
+        """This batch and the batches of ``others``, concatenated."""
 
 
 @dataclass(frozen=True)
 class Membership:
-    """Whether a space contains a configuration; where it does not, ``reason`` says why."""
+    """Whether a space contains a configuration, as a truth value. If it is false, ``reason`` says why."""
 
     reason: str = ""
 
@@ -68,10 +60,10 @@ class Sample(Sequence[Any]):
     Attributes:
         configs: the configurations as arrays.
         flops, params, acts: their complexity for one image, int64 of shape (n,).
-        drawn: how many configurations were drawn to get them.
+        drawn: number of draws that were needed, those outside the limits included.
     """
 
-    configs: Configs
+    configs: ConfigBatch
     flops: Ints
     params: Ints
     acts: Ints
@@ -80,76 +72,11 @@ class Sample(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.configs)
 
-    def __getitem__(self, place: Any) -> Any:
-        return self.configs[place]
+    def __getitem__(self, index: Any) -> Any:
+        return self.configs[index]
 
     def __iter__(self) -> Iterator[Any]:
-        return (self.configs[place] for place in range(len(self)))
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds on complexity, both ends allowed: (measure, low, high) for each measure that has any."""
-
-    bounds: tuple[tuple[str, float, float], ...]
-
-    @classmethod
-    def of(cls, **limits: Limit | None) -> "Limits":
-        """From (low, high) of flops, params and acts: numbers, targets such as '360mf', or None where open.
-
-        Raises:
-            ValueError: no pair, a bound of another measure, or a low bound above the high one.
-        """
-        bounds = []
-        for measure, limit in limits.items():
-            if limit is None:
-                continue
-            if not isinstance(limit, (tuple, list)) or len(limit) != 2:
-                raise ValueError(f"{measure} takes a pair (low, high), not {limit!r}")
-            low, high = (_bound(measure, bound) for bound in limit)
-            low, high = 0.0 if low is None else low, np.inf if high is None else high
-            if low > high:
-                raise ValueError(f"{measure}: the low bound {limit[0]!r} is above the high bound {limit[1]!r}")
-            bounds.append((measure, low, high))
-        return cls(tuple(bounds))
-
-    def misses(self, found: Complexities) -> NDArray[np.float64]:
-        """By how much each of n models misses the bounds: the largest |log ratio| to one, 0 within; shape (n,)."""
-        worst = np.zeros(len(found.flops))
-        for measure, low, high in self.bounds:
-            values = np.maximum(getattr(found, measure), 1)
-            below = np.log(max(low, 1) / np.minimum(values, max(low, 1)))
-            above = np.log(np.maximum(values, high) / high) if np.isfinite(high) else 0.0
-            worst = np.maximum(worst, below + above)
-        return worst
-
-    def hold(self, found: Complexities) -> NDArray[np.bool_]:
-        """Which of n models are within the bounds, shape (n,)."""
-        within = np.ones(len(found.flops), dtype=bool)
-        for measure, low, high in self.bounds:
-            values = getattr(found, measure)
-            within &= (values >= low) & (values <= high)
-        return within
-
-    def __str__(self) -> str:
-        return " and ".join(_interval(*bound) for bound in self.bounds)
-
-
-def _bound(measure: str, bound: float | str | None) -> float | None:
-    if bound is None:
-        return None
-    if not isinstance(bound, str):
-        return check_float(measure, bound, minimum=0, maximum=MOST)
-    target = parse_target(bound)
-    if target.measure != measure:
-        raise ValueError(f"{measure} takes a number or one such as '400m{measure[0]}', not {bound!r}")
-    return target.value
-
-
-def _interval(measure: str, low: float, high: float) -> str:
-    if not low:
-        return f"{measure} up to {high:,.0f}"
-    return f"{measure} from {low:,.0f}" + (f" to {high:,.0f}" if np.isfinite(high) else "")
+        return (self.configs[index] for index in range(len(self)))
 
 
 @dataclass(frozen=True)
@@ -157,22 +84,22 @@ class Space(ABC):
     """A set of configurations and a distribution over them.
 
     Args:
-        name: its name in ``SPACES``, or another.
+        name: its name in ``SPACES``, or a name of your own.
     """
 
     name: str
 
     @abstractmethod
-    def draw(self, rng: np.random.Generator, n: int) -> tuple[Configs, Ints]:
-        """Draw n times: the valid configurations that come of it, and which of the draws, from 0, each was."""
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[ConfigBatch, Ints]:
+        """Draw n configurations; return the valid ones and their indices among the n draws, ascending, shape (m,)."""
 
     @abstractmethod
     def complexity(self, configs: Any) -> Complexities:
-        """Of configurations that were drawn, equal to `timm_regnet_ds.measure` of the models built."""
+        """Complexity of drawn configurations, equal to `timm_regnet_ds.measure` of the models built."""
 
     @abstractmethod
     def contains(self, config: Any) -> Membership:
-        """Whether a configuration is one of the space's; a false answer has the reason."""
+        """Whether the space contains a configuration; if not, the result has the reason."""
 
     @abstractmethod
     def count(self) -> int:
@@ -184,14 +111,14 @@ class Space(ABC):
 
     @abstractmethod
     def to_json(self, config: Any) -> dict[str, Any]:
-        """A configuration as what json can hold."""
+        """A configuration as a dict that can be written as JSON."""
 
     @abstractmethod
     def from_json(self, row: dict[str, Any]) -> Any:
-        """The configuration of which `to_json` gave ``row``.
+        """The configuration that `to_json` wrote as ``row``.
 
         Raises:
-            ValueError: keys or values that no configuration has.
+            ValueError: unknown or missing keys, or invalid values.
         """
 
     def sample(
@@ -206,41 +133,43 @@ class Space(ABC):
         """Draw configurations until n are within the limits, independently of each other.
 
         Args:
-            n: how many.
-            seed: of numpy's random generator; a smaller n gives the beginning of the same sample.
-            flops, params, acts: (low, high), both allowed: each a number, a string such as '360mf', '25mp' or '12ma',
-                or None where open.
+            n: number of configurations.
+            seed: seed of NumPy's random generator; a smaller n gives the beginning of the same sample.
+            flops, params, acts: limits (low, high), both included. Each is a number, a string such as '360mf', '25mp'
+                or '12ma', or None if open.
 
         Raises:
-            ValueError: limits that are none, or within which no configuration is found; the message says how many were
-                drawn and what the nearest was.
+            ValueError: invalid limits, or limits within which no configuration is found; the message says how many
+                were drawn and what the nearest one was.
         """
         n = check_int("n", n)
         limits = Limits.of(flops=flops, params=params, acts=acts)
         rng = np.random.default_rng(check_int("seed", seed, minimum=0))
-        parts: list[tuple[Configs, Complexities]] = []
-        found = drawn = vain = 0
+        parts: list[tuple[ConfigBatch, Complexities]] = []
+        found = drawn = misses = 0
         nearest: tuple[float, str] = (np.inf, "")
-        for batch in _batches():
-            configs, order = self.draw(rng, batch)
+        for batch_size in _batch_sizes():
+            configs, draw_index = self.draw(rng, batch_size)
             if not limits.bounds:
-                configs, order = configs.take(np.arange(min(len(configs), n - found))), order[: n - found]
+                configs = configs.take(np.arange(min(len(configs), n - found)))
             complexities = self.complexity(configs)
-            places = np.flatnonzero(limits.hold(complexities))[: n - found]
-            if len(places):
-                parts.append((configs.take(places), _at(complexities, places)))
-                found, vain = found + len(places), 0
+            indices = np.flatnonzero(limits.contain(complexities))[: n - found]
+            if len(indices):
+                parts.append((configs.take(indices), complexities.take(indices)))
+                found, misses = found + len(indices), 0
                 if found == n:
-                    drawn += int(order[places[-1]]) + 1
+                    drawn += int(draw_index[indices[-1]]) + 1
                     break
-            elif not found:
-                nearest = min(nearest, _nearest(limits, complexities))
-            drawn, vain = drawn + batch, vain + (0 if len(places) else batch)
-            if vain >= _PATIENCE:
+            else:
+                misses += batch_size
+                if not found:
+                    nearest = min(nearest, _nearest(limits, complexities))
+            drawn += batch_size
+            if misses >= _MAX_MISSES:
                 raise ValueError(self._too_few(n, found, drawn, limits, nearest[1]))
         first, *rest = (configs for configs, _ in parts)
-        counts = Complexities(*map(np.concatenate, zip(*(found for _, found in parts), strict=True)))
-        return Sample(first.joined(rest), counts.flops, counts.params, counts.acts, drawn)
+        counts = Complexities(*map(np.concatenate, zip(*(complexities for _, complexities in parts), strict=True)))
+        return Sample(first.join(rest), counts.flops, counts.params, counts.acts, drawn)
 
     def _too_few(self, n: int, found: int, drawn: int, limits: Limits, nearest: str) -> str:
         if found:
@@ -249,21 +178,18 @@ class Space(ABC):
         return f"no configuration of {self.name} among {drawn:,} drawn has {limits}{near}"
 
 
-def _batches() -> Iterator[int]:
+def _batch_sizes() -> Iterator[int]:
     batch = _FIRST_BATCH
     while True:
         yield batch
-        batch = min(2 * batch, _BATCH)
-
-
-def _at(complexities: Complexities, places: Ints) -> Complexities:
-    return Complexities(*(array[places] for array in complexities))
+        batch = min(2 * batch, _MAX_BATCH)
 
 
 def _nearest(limits: Limits, complexities: Complexities) -> tuple[float, str]:
-    misses = limits.misses(complexities)
-    if not len(misses):
+    """Distance of the model nearest to the limits, and its complexity as text."""
+    distances = limits.distances(complexities)
+    if not len(distances):
         return np.inf, ""
-    place = int(misses.argmin())
-    figures = zip(MEASURES, complexities, strict=True)
-    return float(misses[place]), ", ".join(f"{array[place]:,} {measure}" for measure, array in figures)
+    index = int(distances.argmin())
+    counts = zip(MEASURES, complexities, strict=True)
+    return float(distances[index]), ", ".join(f"{array[index]:,} {measure}" for measure, array in counts)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 __all__ = ["Values", "steps"]
 
-# Draws are quantiles of 16 bits: the probability of a value is met to within 1 in 65,536.
+# Values are drawn by 16-bit quantiles, so that their probabilities are exact to within 1/65,536.
 _QUANTILES = 1 << 16
-_LISTED = 12  # of the values in a message
+_MAX_LISTED = 12  # values listed in a message
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Values:
 
     Args:
         values: the values, numbers above 0.
-        log: draw log-uniformly: a value has the share of the log axis that lies nearest to it. Otherwise each is as
-            likely as any other.
+        log: draw log-uniformly: the probability of a value is the share of the log axis that is nearest to it. If
+            false, all values are equally likely.
 
     Raises:
-        ValueError: no values, or values that do not ascend from above 0.
+        ValueError: no values, or values that are not above 0 or not ascending.
     """
 
     values: tuple[Any, ...]
@@ -38,13 +38,13 @@ class Values:
             raise ValueError(f"the values of a parameter ascend from above 0, which {list(self.values)} do not")
 
     def __contains__(self, value: Any) -> bool:
-        return value in self._known
+        return value in self._value_set
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __str__(self) -> str:
-        if len(self) <= _LISTED:
+        if len(self) <= _MAX_LISTED:
             return ", ".join(f"{value:g}" for value in self.values)
         return f"{self.values[0]:g} to {self.values[-1]:g} in steps of {self.values[1] - self.values[0]:g}"
 
@@ -53,17 +53,17 @@ class Values:
         return self.quantiles[rng.integers(_QUANTILES, size=shape, dtype=np.uint16)]
 
     @cached_property
-    def _known(self) -> frozenset[Any]:
+    def _value_set(self) -> frozenset[Any]:
         return frozenset(self.values)
 
     @cached_property
     def quantiles(self) -> NDArray[Any]:
-        """The value at each of 65,536 quantiles, from which `draw` picks one."""
+        """The value at each of 65,536 quantiles, shape (65536,); `draw` picks among them."""
         values = np.array(self.values)
         weights = np.ones(len(values))
         if self.log and len(values) > 1:
             middles = (values[:-1] + values[1:]) / 2
-            # The cells at the ends are as far from their values as their other edges are.
+            # The outer cells extend as far, as a ratio, to both sides of their values.
             edges = [values[0] ** 2 / middles[0], *middles, values[-1] ** 2 / middles[-1]]
             weights = np.diff(np.log(edges))
         shares = np.cumsum(weights) / weights.sum()
@@ -71,7 +71,10 @@ class Values:
 
 
 def steps(low: float, high: float, step: float = 1, log: bool = True) -> Values:
-    """From ``low`` to ``high``, both among them, in equal steps; drawn log-uniformly unless ``log`` is false.
+    """Values from ``low`` to ``high``, both included, in equal steps.
+
+    They are drawn log-uniformly unless ``log`` is false, as the papers draw depths and widths; `Values` themselves are
+    drawn uniformly unless ``log`` is true.
 
     >>> str(steps(8, 1024, 8))
     '8 to 1024 in steps of 8'
