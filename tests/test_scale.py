@@ -15,9 +15,9 @@ from timm.models import _registry
 from torch import nn
 
 import timm_regnet_ds as trd
-from timm_regnet_ds.scaling import STRATEGIES, Axes
-from timm_regnet_ds.scaling.families.axes import AXES
+from timm_regnet_ds.scaling import STRATEGIES, ScalingSpec
 from timm_regnet_ds.scaling.families.rules import Depth, Width
+from timm_regnet_ds.scaling.families.specs import SPECS
 from timm_regnet_ds.scaling.named.models import PAPER
 
 # Architectures of many kinds that are quick to build.
@@ -363,7 +363,7 @@ def plain_net():
             return self.fc(self.body(x))
 
     yield Plain
-    del AXES[Plain]
+    del SPECS[Plain]
 
 
 def test_a_class_of_ones_own_scales_by_declaration(plain_net):
@@ -388,12 +388,12 @@ def test_a_row_can_be_added_at_run_time():
             Other, "other_resnet", pretrained, block=block, layers=[1, 1, 1, 1], **kwargs
         )
 
-    AXES[Other] = Axes(depth=(Depth("layers"),), width=(Width("channels", 32),))
+    SPECS[Other] = ScalingSpec(depth=(Depth("layers"),), width=(Width("channels", 32),))
     try:
         s = trd.scale("other_resnet", 8, strategy="w")
         assert all(width % 32 == 0 for width in s.overrides["channels"])
     finally:
-        del AXES[Other], _registry._model_entrypoints["other_resnet"]
+        del SPECS[Other], _registry._model_entrypoints["other_resnet"]
 
 
 def test_a_declaration_names_arguments():

@@ -2,17 +2,17 @@
 
 from . import entrypoint, families
 from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy, resolve_strategy
-from .families.axes import Axes, scalable
+from .families.specs import ScalingSpec, scalable
 from .named import models as named_models
 from .scale import scale
 from .scaled_model import ScaledModel
 
 __all__ = [
     "STRATEGIES",
-    "Axes",
     "Growth",
     "Multipliers",
     "ScaledModel",
+    "ScalingSpec",
     "Strategy",
     "entrypoint",
     "families",

@@ -14,7 +14,7 @@ from .arithmetic.strategy import STRATEGIES, Strategy, resolve_strategy
 from .building.base import Base, base_of
 from .building.build import Changes, changes_of
 from .building.timm_args import shapes_of
-from .families.axes import Axes
+from .families.specs import ScalingSpec
 from .fitting.flops_shares import Profile, profile
 from .fitting.search import Found, find_factor
 from .fitting.target import Budget, Predictor, Target, target_of
@@ -128,9 +128,9 @@ class _Scaler:
 
     def scaled(self, factor: float) -> Scaled:
         base = self.base
-        if base.axes.each_by_itself:
-            return rewrite(base.axes, base.args, base.input_size, self.strategy.multipliers(factor))
-        return balance(base.axes, base.args, base.input_size, self.strategy, factor, self.profile)
+        if base.spec.round_independently:
+            return rewrite(base.spec, base.args, base.input_size, self.strategy.multipliers(factor))
+        return balance(base.spec, base.args, base.input_size, self.strategy, factor, self.profile)
 
     def by(self, factor: float) -> ScaledModel:
         self.check_size(factor)
@@ -211,10 +211,10 @@ def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:
 
 
 def _check_axes(base: Base, strategy: Strategy) -> None:
-    lacking = _lacking(base.axes, strategy)
+    lacking = _lacking(base.spec, strategy)
     if lacking:
-        can = [name for name, other in STRATEGIES.items() if not _lacking(base.axes, other)]
-        why = base.axes.missing.get(lacking[0], "no argument of its class says it")
+        can = [name for name, other in STRATEGIES.items() if not _lacking(base.spec, other)]
+        why = base.spec.why_fixed.get(lacking[0], "no argument of its class says it")
         raise ValueError(
             f"{base.name} does not scale in {lacking[0]}: {why}; strategies that it allows: {', '.join(can)}"
         )
@@ -230,6 +230,6 @@ def _check_same(model: nn.Module, base: Base) -> None:
         raise ValueError(f"{base.name} alone does not build this model: pass the arguments that did as base_args")
 
 
-def _lacking(axes: Axes, strategy: Strategy) -> list[str]:
+def _lacking(spec: ScalingSpec, strategy: Strategy) -> list[str]:
     """The axes that the strategy scales and the model does not."""
-    return [axis for axis in ("depth", "width") if getattr(strategy, axis) and not getattr(axes, axis)]
+    return [axis for axis in ("depth", "width") if getattr(strategy, axis) and not getattr(spec, axis)]

@@ -174,7 +174,7 @@ def create_scaled(
             f"pretrained=True: the weights of {base.name} do not fit a scaled model; train it, or load weights of "
             "this very model with timm.create_model('hf-hub:…' or 'local-dir:…', pretrained=True)"
         )
-    set_by_scaling = sorted(changes.args.keys() & kwargs.keys() - {*base.axes.img_size})
+    set_by_scaling = sorted(changes.args.keys() & kwargs.keys() - {*base.spec.img_size})
     if set_by_scaling:
         raise ValueError(f"{base.name} scaled takes no {set_by_scaling[0]}: scaling sets it")
     model = build_changed(base, changes, pretrained, **kwargs)

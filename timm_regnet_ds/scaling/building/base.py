@@ -10,8 +10,8 @@ from timm.models._registry import _deprecated_models
 from torch import nn
 
 from timm_regnet_ds._check import check_int, did_you_mean
-from timm_regnet_ds.scaling.families.axes import Axes, axes_of, complete_args, recorded_args
 from timm_regnet_ds.scaling.families.rules import Args
+from timm_regnet_ds.scaling.families.specs import ScalingSpec, complete_args, recorded_args, spec_of
 
 from .capture import BuildCall, capture
 
@@ -31,7 +31,7 @@ class Base:
         args: the arguments of the model's class, including defaults.
         pretrained_cfg: the pretrained config without its weights; None for a module that timm did not build.
         input_size: (channels, height, width) of images.
-        axes: which arguments scale.
+        spec: which arguments scale.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Base:
     args: Args
     pretrained_cfg: dict[str, Any] | None
     input_size: ImageSize
-    axes: Axes
+    spec: ScalingSpec
 
 
 def base_of(model: str | nn.Module, create_args: dict[str, Any], input_size: Sequence[int] | None) -> Base:
@@ -90,13 +90,15 @@ def _registered(name: str, create_args: dict[str, Any]) -> Base:
     if side:
         sides = list(side) if isinstance(side, Sequence) else [side, side]
     cfg["input_size"] = (create_args.get("in_chans") or channels, *sides)
-    axes = axes_of(build)
-    if axes is None:
+    spec = spec_of(build.model_cls, build.variant)
+    if spec is None:
         raise ValueError(f"{name} is a {_class_name(build)}, and nothing declares what scales in it: see `scalable`")
     if build.options.get("pruned"):
         reason = "its channels were pruned to a list that comes with timm"
-        axes = replace(axes, depth=(), width=(), missing={"depth": reason, "width": reason})
-    return Base(name, create_args, build, complete_args(build), cfg, tuple(cfg["input_size"]), axes)
+        spec = replace(spec, depth=(), width=(), why_fixed={"depth": reason, "width": reason})
+    return Base(
+        name, create_args, build, complete_args(build.model_cls, build.args), cfg, tuple(cfg["input_size"]), spec
+    )
 
 
 def _declared(model: nn.Module, input_size: Any) -> Base:
@@ -104,15 +106,15 @@ def _declared(model: nn.Module, input_size: Any) -> Base:
     name = type(model).__name__
     args = recorded_args(model)
     build = BuildCall(type(model), name, False, args or {})
-    axes = axes_of(build)
-    if axes is None or args is None:
+    spec = spec_of(build.model_cls, build.variant)
+    if spec is None or args is None:
         raise ValueError(
             f"{name} was not built by timm, and its class does not record its arguments: decorate it with `scalable`"
         )
     if not isinstance(input_size, Sequence) or len(input_size) != 3:
         raise ValueError(f"{name} needs input_size=(channels, height, width), not {input_size!r}")
     channels, height, width = (check_int("input_size", side) for side in input_size)
-    return Base(name, {}, build, complete_args(build), None, (channels, height, width), axes)
+    return Base(name, {}, build, complete_args(build.model_cls, build.args), None, (channels, height, width), spec)
 
 
 def _refuse_size(input_size: Any) -> None:

@@ -46,7 +46,7 @@ def changes_of(base: Base, scaled_args: Args, input_size: ImageSize) -> Changes:
         return Changes(args, cfg)
     # timm passes the image size to models whose arguments omit it, so only sizes that the caller gave are changed.
     passed = base.args if base.pretrained_cfg is None else base.build.args
-    for name in base.axes.img_size:
+    for name in base.spec.img_size:
         if passed.get(name) is not None:
             args[name] = _image_sides(passed[name], base, input_size)
     return Changes(args, cfg | _config_sizes(base, input_size))
@@ -80,7 +80,7 @@ def build_changed(base: Base, changes: Changes, pretrained: bool = False, **kwar
             "pretrained_cfg": cfg,
             "pretrained_cfg_overlay": kwargs.get("pretrained_cfg_overlay"),
         }
-        model_cls = base.axes.builder or call.model_cls
+        model_cls = base.spec.model_factory or call.model_cls
         return replace(call, model_cls=model_cls, args={**call.args, **changed_args}, options=options).run()
 
     with intercept_builds(build_with_changes):
@@ -112,7 +112,7 @@ def _config_sizes(base: Base, input_size: ImageSize) -> dict[str, Any]:
             sizes[name] = tuple(_feature_map_side(side, *pair) for side, pair in zip(old, old_and_new, strict=True))
     if base.pretrained_cfg.get("test_input_size"):
         channels, *sides = base.pretrained_cfg["test_input_size"]
-        multiple = base.axes.unit(base.args)
+        multiple = base.spec.resolution_multiple(base.args)
         scaled = (nearest_multiple(s * new / old, multiple) for s, (old, new) in zip(sides, old_and_new, strict=True))
         sizes["test_input_size"] = (channels, *scaled)
     return sizes

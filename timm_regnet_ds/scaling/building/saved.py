@@ -35,9 +35,9 @@ def saved_sizes(base: Base, changes: Changes, input_size: Sequence[int]) -> dict
         ``{"input_size": [...], "args": {...}}``, or None if an argument has no saved form, such as an object of a
         user's own class.
     """
-    rules = (*base.axes.depth, *base.axes.width)
+    rules = (*base.spec.depth, *base.spec.width)
     scaled = {getattr(rule, "path", "").partition(".")[0] for rule in rules} & base.args.keys()
-    names = sorted((scaled | changes.args.keys()) - {*base.axes.img_size})
+    names = sorted((scaled | changes.args.keys()) - {*base.spec.img_size})
     try:
         args = {name: _saved_arg(changes.args.get(name, base.args.get(name)), base, name) for name in names}
     except _NoSavedFormError:
@@ -91,7 +91,7 @@ def _restored_arg(saved: Any, base: Base, name: str) -> Any:
         changed = {key: value for key, value in saved.items() if key != "wrapper"}
         start = wrapper.from_base(base.args)
         return _with_fields(start, changed, name) if changed else start
-    if name not in base.args and name not in signature(base.axes.builder or base.build.model_cls).parameters:
+    if name not in base.args and name not in signature(base.spec.model_factory or base.build.model_cls).parameters:
         raise _MisfitError(f"it has no argument {name!r}{did_you_mean(name, base.args)}")
     return _restored(saved, base.args.get(name), name)
 

@@ -1,4 +1,4 @@
-"""What scales of each of timm's model classes, and of this project's: a row for each."""
+"""Which arguments of timm's model classes and of this package's scale: one `ScalingSpec` per class."""
 
 from . import (
     byobnet,

@@ -1,4 +1,4 @@
-"""ByobNet: blocks of any kind."""
+"""ByobNet: networks that are configured as lists of blocks of any kind."""
 
 import itertools
 import math
@@ -8,10 +8,10 @@ from typing import Any
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple, round_depth, round_group_width
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
 from .common import fits, norm_unit
 from .paths import change_at, map_leaves
-from .rules import Args, Repeats, Rewrite
+from .rules import Args, Custom, Repeats
+from .specs import SPECS, ScalingSpec
 
 
 def _members(stage: Any) -> tuple[Any, ...]:
@@ -31,7 +31,7 @@ def _byob_depths(args: Args) -> list[float]:
 
 def _byob_deeper(args: Args, by: Multipliers) -> Args:
     def deeper(stage: Any) -> Any:
-        # RepVGG and MobileOne have a single wide layer at the end.
+        # RepVGG and MobileOne end with a single wide layer, which stays single.
         if stage is args["model_cfg"].blocks[-1] and _members(stage)[0].type in ("rep", "one"):
             return stage
         if not is_dataclass(stage):
@@ -43,10 +43,10 @@ def _byob_deeper(args: Args, by: Multipliers) -> Args:
 
 
 def _byob_repeated(stage: Any, by: Multipliers) -> Any:
-    """A stage whose blocks alternate goes on to; another has its kinds of blocks in their shares."""
-    if stage[0].type == "one":  # a depthwise block and a pointwise one are one
+    """Scale the depth of a stage: alternating blocks keep alternating, other kinds keep their order and proportions."""
+    if stage[0].type == "one":  # a depthwise and a pointwise block form a pair
         pairs = [stage[i : i + 2] for i in range(0, len(stage), 2)]
-        repeats = Repeats("pairs", again=lambda pair: [replace(pair[0], c=pair[1].c), pair[1]])
+        repeats = Repeats("pairs", follower=lambda pair: [replace(pair[0], c=pair[1].c), pair[1]])
         return type(stage)(itertools.chain(*repeats.scale({"pairs": pairs}, by)["pairs"]))
     period = next(p for p in range(1, len(stage) + 1) if all(b == stage[i % p] for i, b in enumerate(stage)))
     if 2 < period == len(stage):
@@ -54,12 +54,12 @@ def _byob_repeated(stage: Any, by: Multipliers) -> Any:
     return type(stage)(stage[i % period] for i in range(round_depth(len(stage) * by.depth)))
 
 
-# What timm takes where a block does not say a number of heads.
+# timm's defaults for the number of heads.
 _HEADS = {"bottleneck": 4, "halo": 8, "lambda": 4}
 
 
 def _attention(block: Any, cfg: Any) -> tuple[str, dict[str, Any]]:
-    """Kind and arguments of a block's attention."""
+    """Return kind and arguments of a block's attention."""
     kwargs = cfg.self_attn_kwargs if block.self_attn_kwargs is None else block.self_attn_kwargs
     return block.self_attn_layer or cfg.self_attn_layer, kwargs
 
@@ -75,7 +75,7 @@ def _wider_stage(stage: Any, cfg: Any, by: Multipliers) -> Any:
         size, width = block.gs, block.c * by.width
         if isinstance(size, int) and size > 1:
             size = round_group_width(size * by.group_width)
-            # Heads, too, must divide the width that groups do: with many kinds of them little would.
+            # The width must be divisible by heads and by group widths: multiples of 4 heads keep the lcm small.
             more = nearest_multiple(heads * by.width, 4) if attending else 1
             c = nearest_multiple(width, math.lcm(unit, fits(math.lcm(size, more, unit if unit > 8 else 1), block.br)))
         elif attending:
@@ -102,7 +102,7 @@ def _byob_wider(args: Args, by: Multipliers) -> Args:
     cfg = args["model_cfg"]
     *stages, last = (_wider_stage(stage, cfg, by) for stage in cfg.blocks)
     if "attn" in cfg.head_type:
-        # Its heads are of 64 channels.
+        # Attention pooling has heads of 64 channels.
         last = change_at(last, "c", lambda c: nearest_multiple(c, fits(64, cfg.width_factor)))
     new = replace(cfg, blocks=type(cfg.blocks)([*stages, last]))
     unit = norm_unit(cfg.norm_layer)
@@ -121,8 +121,10 @@ def _byob_widths(args: Args) -> list[float]:
     return [_members(stage)[-1].c for stage in args["model_cfg"].blocks]
 
 
-def _byob_side(args: Args) -> int:
-    """What halos' blocks, transformers' patches and bilinear attention divide, and positions are made for."""
+def _byob_resolution_multiple(args: Args) -> int:
+    """Return the multiple of the image's side that halo blocks, transformers' patches, bilinear attention and
+    position embeddings need.
+    """
     cfg = args["model_cfg"]
     unit = 8 * 32 if cfg.attn_layer == "bat" else 32 if "attn" in cfg.head_type or cfg.aa_layer == "avg" else 4
     stride = 32
@@ -137,8 +139,8 @@ def _byob_side(args: Args) -> int:
     return unit
 
 
-AXES["byobnet.ByobNet"] = Axes(
-    depth=(Rewrite(_byob_deeper, _byob_depths),),
-    width=(Rewrite(_byob_wider, _byob_widths),),
-    multiple=_byob_side,
+SPECS["byobnet.ByobNet"] = ScalingSpec(
+    depth=(Custom(_byob_deeper, _byob_depths),),
+    width=(Custom(_byob_wider, _byob_widths),),
+    multiple=_byob_resolution_multiple,
 )

@@ -1,8 +1,6 @@
-"""Rules and units that rows of several families share."""
+"""Rules and multiples that the specs of several families share."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -10,61 +8,34 @@ from typing import Any
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .rules import Args, Rewrite, Rule
+from .rules import Args, Custom
 
-__all__ = ["Counted", "Where", "factor_of", "fits", "norm_unit"]
-
-
-@dataclass(frozen=True)
-class Where:
-    """A rule for those models of a class whose arguments fulfil a condition."""
-
-    condition: Callable[[Args], bool]
-    rule: Rule
-
-    def scale(self, args: Args, multipliers: Multipliers) -> Args:
-        return self.rule.scale(args, multipliers) if self.condition(args) else args
-
-    def numbers(self, args: Args) -> list[float]:
-        return self.rule.numbers(args) if self.condition(args) else []
+__all__ = ["fits", "norm_unit", "width_multiplier"]
 
 
-@dataclass(frozen=True)
-class Counted:
-    """Rules whose growth other numbers tell better than those that they scale."""
-
-    rules: tuple[Rule, ...]
-    grown: Callable[[Args], list[float]]
-
-    def scale(self, args: Args, multipliers: Multipliers) -> Args:
-        for rule in self.rules:
-            args = rule.scale(args, multipliers)
-        return args
-
-    def numbers(self, args: Args) -> list[float]:
-        return self.grown(args)
-
-
-def factor_of(name: str, channels: int) -> Rewrite:
-    """A factor that the class applies to so many channels, of which multiples of 8 become."""
+def width_multiplier(name: str, channels: int) -> Custom:
+    """A multiplier argument that the class applies to ``channels``; scaled so that the product is a multiple of 8."""
 
     def scale(args: Args, by: Multipliers) -> Args:
         if by.width == 1:
             return args
         return {**args, name: nearest_multiple(channels * args[name] * by.width, 8) / channels}
 
-    return Rewrite(scale, lambda args: [channels * args[name]])
+    return Custom(scale, lambda args: [channels * args[name]])
 
 
 def fits(unit: int, ratio: float) -> int:
-    """The least number of channels which times ``ratio`` is a multiple of ``unit``."""
+    """Return the smallest number of channels that, times ``ratio``, is a multiple of ``unit``."""
     exact = Fraction(ratio).limit_denominator(1000)
     wanted = unit * exact.denominator
     return wanted // math.gcd(exact.numerator, wanted)
 
 
 def norm_unit(norm: Any) -> int:
-    """Of what channels are multiples under a norm: most that are not by batch have 32 groups."""
+    """Return the multiple that channels need for a norm layer.
+
+    It is 8 for BatchNorm and local response norm, otherwise 32, the usual number of groups of GroupNorm.
+    """
     size = norm.keywords.get("group_size") if isinstance(norm, partial) else None
     if size:
         return math.lcm(8, size)

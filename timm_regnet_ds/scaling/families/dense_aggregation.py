@@ -1,4 +1,4 @@
-"""Networks that gather what the layers of a block or of a stage give."""
+"""Networks that concatenate the outputs of a block's or a stage's layers: DenseNet, DLA, VoVNet and others."""
 
 import itertools
 import math
@@ -9,10 +9,10 @@ from fractions import Fraction
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
-from .common import Counted, Where, fits, norm_unit
+from .common import fits, norm_unit
 from .paths import change_at, map_leaves
-from .rules import Args, Depth, Rewrite, Width
+from .rules import Args, Custom, Depth, Together, Width
+from .specs import SPECS, ScalingSpec
 
 
 def _csp_unit(args: Args) -> int:
@@ -21,7 +21,7 @@ def _csp_unit(args: Args) -> int:
 
 
 def _csp_depthwise(base: Args, new: Args, _: float) -> Args:
-    """Where some stages alone have groups, these are of one channel, and remain so; widths then keep their ratios."""
+    """If only some stages have groups, these are depthwise and stay so; all widths then keep their ratios."""
     old, stages = base["model_cfg"].stages, new["model_cfg"].stages
     if len(set(old.groups)) == 1 or stages.out_chs == old.out_chs:
         return new
@@ -30,8 +30,12 @@ def _csp_depthwise(base: Args, new: Args, _: float) -> Args:
     return change_at(new, "model_cfg.stages", lambda stages: replace(stages, out_chs=out_chs, groups=groups))
 
 
-# Of blocks whose widths grow by a quarter of the first where resolution halves.
+# Flops of a block in each stage, relative to the first stage: widths grow more slowly than the resolution falls.
 _SLOWER = (1.0, 0.39, 0.14, 0.05)
+
+
+def _depthwise(args: Args) -> bool:
+    return bool(args["model_cfg"]["depthwise"])
 
 
 def _vovnet_blocks(args: Args) -> list[float]:
@@ -39,7 +43,7 @@ def _vovnet_blocks(args: Args) -> list[float]:
 
 
 def _vovnet_layers(args: Args) -> list[float]:
-    return [args["model_cfg"]["layer_per_block"] + 1]  # and the one that gathers them
+    return [args["model_cfg"]["layer_per_block"] + 1]  # the last one is the convolution that follows the concatenation
 
 
 def _hgnet_blocks(args: Args) -> list[float]:
@@ -58,7 +62,7 @@ def _dla_weighed(args: Args) -> list[float]:
 
 
 def _dla_deeper(args: Args, by: Multipliers) -> Args:
-    """A tree one level deeper has twice as many blocks: of the nearest levels, those with the sum wanted."""
+    """A tree that is one level deeper has twice as many blocks; take the levels whose sum of blocks is nearest."""
     convs, trees = args["levels"][:2], args["levels"][2:]
     more = math.log2(by.depth)
     choices = [{max(1, n + math.floor(more)), max(1, n + math.ceil(more))} for n in trees]
@@ -71,12 +75,12 @@ def _dla_unit(args: Args) -> int:
     return math.lcm(8, fits(2, args["base_width"] / 64)) if args["cardinality"] > 1 else 8
 
 
-# Blocks of a DenseNet see what all before them gave: flops grow with the number of layers to this power.
+# A layer of a DenseNet reads the outputs of all layers before it: flops grow as the number of layers to this power.
 _DENSE = 1.6
 
 
 def _dpn_wider(args: Args, by: Multipliers) -> Args:
-    """The path of the residuals has its width in code: what reads it and writes it grows by more instead."""
+    """The width of the residual path is hard-coded: the other widths grow by more to compensate."""
     if by.width == 1:
         return args
     share = sum(inner / (inner + outer) for inner, outer in _dpn_paths(args)) / 4
@@ -90,7 +94,7 @@ def _dpn_wider(args: Args, by: Multipliers) -> Args:
 
 
 def _dpn_paths(args: Args) -> Iterator[tuple[float, float]]:
-    """Of each stage the channels of the path that grows, midway, and of the residuals' path, which is read twice."""
+    """Yield each stage's channels: of the dense path at its middle, and of the residual path, which is read twice."""
     for i, inc in enumerate(args["inc_sec"]):
         yield 8 * inc, 2 * (64 if args["small"] else 256) * 2**i
 
@@ -99,31 +103,25 @@ def _dpn_widths(args: Args) -> list[float]:
     return [math.sqrt(args["k_r"] * (inner + outer)) for inner, outer in _dpn_paths(args)]
 
 
-AXES |= {
-    "cspnet.CspNet": Axes(
+SPECS |= {
+    "cspnet.CspNet": ScalingSpec(
         depth=(Depth("model_cfg.stages.depth"),),
         width=(Width("model_cfg.stages.out_chs", _csp_unit), Width("model_cfg.stem.out_chs")),
         multiple=lambda args: 32 if any(args["model_cfg"].stages.avg_down) else 4,
-        finish=_csp_depthwise,
+        make_consistent=_csp_depthwise,
     ),
-    "hgnet.HighPerfGpuNet": Axes(
-        depth=(Counted(tuple(Depth(f"model_cfg.stage{i}.3") for i in range(1, 5)), _hgnet_blocks),),
+    "hgnet.HighPerfGpuNet": ScalingSpec(
+        depth=(Together(tuple(Depth(f"model_cfg.stage{i}.3") for i in range(1, 5))).measured_by(_hgnet_blocks),),
         width=(
             Width("model_cfg.stem_chs"),
             *(Width(f"model_cfg.stage{stage}.{i}") for stage in range(1, 5) for i in range(3)),
         ),
     ),
-    "vovnet.VovNet": Axes(
+    "vovnet.VovNet": ScalingSpec(
         depth=(
-            Where(
-                lambda args: not args["model_cfg"]["depthwise"],
-                Counted((Depth("model_cfg.block_per_stage"),), _vovnet_blocks),
-            ),
-            # The depthwise ones of timm take no second block in a stage.
-            Where(
-                lambda args: args["model_cfg"]["depthwise"],
-                Counted((Depth("model_cfg.layer_per_block"),), _vovnet_layers),
-            ),
+            # In timm's depthwise VoVNets a stage cannot have a second block: their blocks get more layers.
+            Depth("model_cfg.block_per_stage").measured_by(_vovnet_blocks).when(lambda args: not _depthwise(args)),
+            Depth("model_cfg.layer_per_block").measured_by(_vovnet_layers).when(_depthwise),
         ),
         width=(
             Width("model_cfg.stem_chs", lambda args: norm_unit(args["norm_layer"])),
@@ -132,15 +130,15 @@ AXES |= {
         ),
         multiple=32,
     ),
-    "dla.DLA": Axes(
-        depth=(Rewrite(_dla_deeper, _dla_weighed),),
+    "dla.DLA": ScalingSpec(
+        depth=(Custom(_dla_deeper, _dla_weighed),),
         width=(Width("channels.0"), Width("channels.1"), *(Width(f"channels.{i}", _dla_unit) for i in range(2, 6))),
         multiple=32,
     ),
-    "densenet.DenseNet": Axes(
-        depth=(Rewrite(Depth("block_config").scale, lambda args: [sum(args["block_config"]) ** _DENSE]),),
+    "densenet.DenseNet": ScalingSpec(
+        depth=(Depth("block_config").measured_by(lambda args: [sum(args["block_config"]) ** _DENSE]),),
         width=(Width("growth_rate", 4),),
         multiple=32,  # pooling drops a last odd row
     ),
-    "dpn.DPN": Axes(depth=(Depth("k_sec"),), width=(Rewrite(_dpn_wider, _dpn_widths),)),
+    "dpn.DPN": ScalingSpec(depth=(Depth("k_sec"),), width=(Custom(_dpn_wider, _dpn_widths),)),
 }

@@ -1,4 +1,4 @@
-"""EfficientNet, MobileNet V1 to V5 and what timm decodes from the same strings into lists of blocks."""
+"""EfficientNet, MobileNet V1 to V5 and other networks whose blocks timm decodes from the same kind of strings."""
 
 import math
 from dataclasses import replace
@@ -9,20 +9,20 @@ from timm.layers import make_divisible
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
-from .rules import Args, Repeats, Rewrite
+from .rules import Args, Custom, Repeats
+from .specs import SPECS, ScalingSpec
 from .wrappers import WRAPPERS, Wrapper
 
-WIDTHS = ("out_chs", "force_in_chs")
-FIXED = {"block_type": "cn", "skip": False}
+_WIDTHS = ("out_chs", "force_in_chs")
+_PLAIN_CONV = {"block_type": "cn", "skip": False}
 
 
 def _deeper(args: Args, multipliers: Multipliers) -> Args:
-    """Every stage deeper, but for plain convolutions, which are stems and heads."""
+    """Scale the depth of every stage except plain convolutions, which belong to stems and heads."""
     repeated = Repeats("stage")
     stages = [
         stage
-        if all(FIXED.items() <= block.items() for block in stage)
+        if all(_PLAIN_CONV.items() <= block.items() for block in stage)
         else repeated.scale({"stage": stage}, multipliers)["stage"]
         for stage in args["block_args"]
     ]
@@ -30,7 +30,7 @@ def _deeper(args: Args, multipliers: Multipliers) -> Args:
 
 
 def _wider(args: Args, multipliers: Multipliers) -> Args:
-    """Every stage, the stem and the head wider; what the class's own multiplier makes of widths is where they start."""
+    """Scale every stage, the stem and the head, starting from the widths after the class's own width multiplier."""
     if multipliers.width == 1:
         return args
     own = args.get("round_chs_fn") or as_given
@@ -48,7 +48,7 @@ def _wider(args: Args, multipliers: Multipliers) -> Args:
     for stage in args["block_args"]:
         blocks = []
         for old in stage:
-            block = old | {name: width(own(old[name])) for name in WIDTHS if old.get(name)}
+            block = old | {name: width(own(old[name])) for name in _WIDTHS if old.get(name)}
             if old.get("num_heads"):
                 block["num_heads"] = max(1, round(old["num_heads"] * multipliers.width))
             if old.get("group_size", 1) > 1:
@@ -60,9 +60,9 @@ def _wider(args: Args, multipliers: Multipliers) -> Args:
 
 
 def _group_size(block: dict[str, Any], in_chs: int, wanted: float) -> int:
-    """The one nearest to ``wanted`` that divides the channels of the block's grouped convolution."""
+    """Return the divisor of the channels of the block's grouped convolution that is nearest to ``wanted``."""
     inner = make_divisible(in_chs * block.get("exp_ratio", 1))
-    # A grouped expansion divides what comes in as well.
+    # A grouped expansion also divides the input channels.
     inputs = in_chs if block["block_type"] == "er" else inner
     sizes = [size for size in range(1, inner + 1) if inner % size == 0 and inputs % (inner // size) == 0]
     return min(sizes, key=lambda size: abs(math.log(size / wanted)))
@@ -85,17 +85,17 @@ def _widths(args: Args) -> list[float]:
     return [own(stage[-1]["out_chs"]) for stage in args["block_args"]]
 
 
-BLOCKS = Axes(depth=(Rewrite(_deeper, _depths),), width=(Rewrite(_wider, _widths),))
+EFFICIENTNET_SPEC = ScalingSpec(depth=(Custom(_deeper, _depths),), width=(Custom(_wider, _widths),))
 
-# The paper's base. Its rows come out with every number rounded by itself.
-AXES["efficientnet_b0"] = replace(BLOCKS, each_by_itself=True)
-AXES |= dict.fromkeys(
+# The base of the scaling paper, which rounds every number independently.
+SPECS["efficientnet_b0"] = replace(EFFICIENTNET_SPEC, round_independently=True)
+SPECS |= dict.fromkeys(
     (
         *("efficientnet.EfficientNet", "efficientnet.EfficientNetFeatures"),
         *("mobilenetv3.MobileNetV3", "mobilenetv3.MobileNetV3Features"),
     ),
-    BLOCKS,
+    EFFICIENTNET_SPEC,
 ) | dict.fromkeys(
     ("mobilenetv5.MobileNetV5", "mobilenetv5.MobileNetV5Encoder"),
-    replace(BLOCKS, multiple=32),
+    replace(EFFICIENTNET_SPEC, multiple=32),
 )

@@ -1,15 +1,17 @@
-"""Networks that have their structure in code."""
+"""Networks whose structure is hard-coded, with few or no arguments to scale."""
 
-from .axes import AXES, Axes
 from .rules import Width
+from .specs import SPECS, ScalingSpec
 
-_IN_CODE = {"depth": "its class has its blocks in code", "width": "its class has its channels in code"}
+_HARD_CODED = {"depth": "its blocks are hard-coded in its class", "width": "its channels are hard-coded in its class"}
 
-AXES |= {
-    "inception_v3.InceptionV3": Axes(missing=_IN_CODE),
-    "inception_v4.InceptionV4": Axes(missing=_IN_CODE),
-    "inception_resnet_v2.InceptionResnetV2": Axes(missing=_IN_CODE),
-    "xception.Xception": Axes(missing=_IN_CODE),
-    "nasnet.NASNetALarge": Axes(width=(Width("num_features", 8 * 24), Width("stem_size")), missing=_IN_CODE),
-    "pnasnet.PNASNet5Large": Axes(missing=_IN_CODE),
+SPECS |= {
+    "inception_v3.InceptionV3": ScalingSpec(why_fixed=_HARD_CODED),
+    "inception_v4.InceptionV4": ScalingSpec(why_fixed=_HARD_CODED),
+    "inception_resnet_v2.InceptionResnetV2": ScalingSpec(why_fixed=_HARD_CODED),
+    "xception.Xception": ScalingSpec(why_fixed=_HARD_CODED),
+    "nasnet.NASNetALarge": ScalingSpec(
+        width=(Width("num_features", 8 * 24), Width("stem_size")), why_fixed=_HARD_CODED
+    ),
+    "pnasnet.PNASNet5Large": ScalingSpec(why_fixed=_HARD_CODED),
 }

@@ -1,4 +1,4 @@
-"""Vision transformers of several resolutions."""
+"""Vision transformers with several resolutions."""
 
 import math
 from collections.abc import Callable
@@ -11,20 +11,20 @@ from timm.models.nextvit import NextViT
 
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
 from .paths import change_at, map_leaves
-from .rules import Args, Depth, Heads, Rewrite, Width
+from .rules import Args, Custom, Depth, Heads, Width
+from .specs import SPECS, ScalingSpec
 
 Finish = Callable[[Args, Args, float], Args]
 
 
 def _windows(path: str) -> Finish:
-    """Windows grow with the image, as in the families' own variants: they fit its maps as they did, without padding."""
+    """Scale window sizes with the image, as the families' own variants do, so that no padding becomes necessary."""
 
-    def finish(base: Args, scaled: Args, ratio: float) -> Args:
+    def make_consistent(base: Args, scaled: Args, ratio: float) -> Args:
         return change_at(scaled, path, lambda sizes: map_leaves(sizes, lambda size: size and round(size * ratio)))
 
-    return finish
+    return make_consistent
 
 
 def _dim_head(args: Args) -> int:
@@ -37,7 +37,7 @@ def _unit_of_heads(stage: int) -> Callable[[Args], int]:
 
 
 def _vit_blocks(base: Args, scaled: Args, ratio: float) -> Args:
-    """The same share of the last stage is attention; mlp ratios that are said block by block follow the depths."""
+    """Keep the proportion of attention in the last stage, and spread mlp ratios that are listed per block."""
     depth, vit = scaled["depths"][-1], base["num_vit"]
     mlp_ratios = scaled["mlp_ratios"]
     if isinstance(mlp_ratios, tuple):
@@ -50,13 +50,16 @@ def _spread(ratios: Any, count: int) -> Any:
     return tuple(ratios[i * len(ratios) // count] for i in range(count)) if isinstance(ratios, tuple) else ratios
 
 
-def _beside(number: float) -> Rewrite:
-    """What does not scale, and counts as so many blocks or as a width: stems, reductions, attention of fixed size."""
-    return Rewrite(lambda args, by: args, lambda args: [number])
+def _constant_size(number: float) -> Custom:
+    """Return a rule that scales nothing but counts as ``number`` blocks or channels.
+
+    It stands for flops that stay: stems, reductions between stages, attention of a fixed width.
+    """
+    return Custom(lambda args, by: args, lambda args: [number])
 
 
 def _efficientformer(**args: Any) -> EfficientFormer:
-    """With attention for maps of the image's size; timm's is for those of 224."""
+    """Build an EfficientFormer whose attention fits the image size; timm's is made for images of 224."""
     model = EfficientFormer(**args)
     resolution = tuple(side // 32 for side in to_2tuple(args.get("img_size") or 224))
     for block in model.stages[-1].blocks:
@@ -67,17 +70,17 @@ def _efficientformer(**args: Any) -> EfficientFormer:
     return model
 
 
-# Those in NextViT's code.
+# The output channels of stages that are hard-coded in NextViT.
 _NEXTVIT = (96, 192, 256, 384, 512, 768, 1024)
 
 
 def _nextvit(channels: tuple[int, ...] = _NEXTVIT, **args: Any) -> NextViT:
-    """With other channels: they take their places as the class's own are set."""
-    instead = dict(zip(_NEXTVIT, channels, strict=True))
+    """Build a NextViT with other channels: they replace the hard-coded ones at the moment when these are assigned."""
+    replacement = dict(zip(_NEXTVIT, channels, strict=True))
 
     class Wider(NextViT):
         def __setattr__(self, name: str, value: Any) -> None:
-            super().__setattr__(name, map_leaves(value, instead.__getitem__) if name == "stage_out_chs" else value)
+            super().__setattr__(name, map_leaves(value, replacement.__getitem__) if name == "stage_out_chs" else value)
 
     model = Wider(**args)
     model.__class__ = NextViT
@@ -89,8 +92,11 @@ def _nextvit_wider(args: Args, by: Multipliers) -> Args:
     return args if by.width == 1 else args | Width("channels", 32).scale(channels, by)
 
 
-def _by_first_width(base: Args, scaled: Args, ratio: float) -> Args:
-    """Of ConvNeXt blocks, which widen depthwise, each width stays a multiple of the one before."""
+def _keep_width_ratios(base: Args, scaled: Args, ratio: float) -> Args:
+    """Scale all widths by the same ratio in networks of ConvNeXt blocks.
+
+    Their depthwise convolutions also widen, so each width must stay a multiple of the one before.
+    """
     cfg = base["model_cfg"]
     if cfg.conv_cfg.block_type != "convnext":
         return scaled
@@ -101,19 +107,21 @@ def _by_first_width(base: Args, scaled: Args, ratio: float) -> Args:
     return scaled | {"model_cfg": replace(scaled["model_cfg"], **dict(zip(names, wider, strict=True)))}
 
 
-# Blocks come in pairs, of which the second shifts its windows.
-_SWIN = Axes(
+# Blocks come in pairs; the second of a pair shifts its windows.
+_SWIN = ScalingSpec(
     depth=(Depth("depths", multiple=2),),
     width=(Heads("num_heads", "embed_dim"),),
     multiple=32,
-    finish=_windows("window_size"),
+    make_consistent=_windows("window_size"),
 )
 
-# Heads are not in proportion to widths in all of the family.
-_LEVIT = Axes(depth=(Depth("depth"), _beside(6)), width=(Width("embed_dim", 16), Width("num_heads", 1)), multiple=16)
+# Some models of the family have numbers of heads that are not proportional to the widths.
+_LEVIT = ScalingSpec(
+    depth=(Depth("depth"), _constant_size(6)), width=(Width("embed_dim", 16), Width("num_heads", 1)), multiple=16
+)
 
 # Stages of convolutions, then stages of attention with heads of one size.
-_EFFICIENTVIT = Axes(
+_EFFICIENTVIT = ScalingSpec(
     depth=(Depth("depths"),),
     width=(
         *(Width(f"widths.{i}") for i in range(3)),
@@ -123,71 +131,73 @@ _EFFICIENTVIT = Axes(
     multiple=32,
 )
 
-AXES |= {
+SPECS |= {
     "swin_transformer.SwinTransformer": _SWIN,
     "swin_transformer_v2.SwinTransformerV2": _SWIN,
-    # Its windows are a share of the image by themselves.
-    "swin_transformer_v2_cr.SwinTransformerV2Cr": replace(_SWIN, finish=None),
-    "nest.Nest": Axes(depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dims"),), multiple=16),
-    "twins.Twins": Axes(
+    # The class itself derives its windows from the image size.
+    "swin_transformer_v2_cr.SwinTransformerV2Cr": replace(_SWIN, make_consistent=None),
+    "nest.Nest": ScalingSpec(depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dims"),), multiple=16),
+    "twins.Twins": ScalingSpec(
         depth=(Depth("depths"),),
         width=(Heads("num_heads", "embed_dims"),),
         multiple=32,
-        finish=_windows("wss"),
+        make_consistent=_windows("wss"),
     ),
-    "pvt_v2.PyramidVisionTransformerV2": Axes(
+    "pvt_v2.PyramidVisionTransformerV2": ScalingSpec(
         depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dims"),), multiple=32
     ),
-    "mvitv2.MultiScaleVit": Axes(
+    "mvitv2.MultiScaleVit": ScalingSpec(
         depth=(Depth("model_cfg.depths"),), width=(Heads("model_cfg.num_heads", "model_cfg.embed_dim"),), multiple=32
     ),
-    "coat.CoaT": Axes(
+    "coat.CoaT": ScalingSpec(
         depth=(Depth("serial_depths"), Depth("parallel_depth")),
-        # All sizes of the family have the same number of heads.
+        # All models of the family have the same number of heads.
         width=(Width("embed_dims", lambda args: args["num_heads"]),),
         multiple=32,
     ),
-    "davit.DaVit": Axes(
+    "davit.DaVit": ScalingSpec(
         depth=(Depth("depths"),),
         width=(Heads("num_heads", "embed_dims"),),
-        # Windows are 7 at 224 or 12 at 768.
+        # Windows are 7 for images of 224 and 12 for images of 768.
         multiple=lambda args: 32 if args["window_size"] == 7 else 64,
-        finish=_windows("window_size"),
+        make_consistent=_windows("window_size"),
     ),
-    "gcvit.GlobalContextVit": Axes(depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dim"),), multiple=32),
-    "focalnet.FocalNet": Axes(depth=(Depth("depths"),), width=(Width("embed_dim"),), multiple=32),
+    "gcvit.GlobalContextVit": ScalingSpec(
+        depth=(Depth("depths"),), width=(Heads("num_heads", "embed_dim"),), multiple=32
+    ),
+    "focalnet.FocalNet": ScalingSpec(depth=(Depth("depths"),), width=(Width("embed_dim"),), multiple=32),
     "levit.Levit": _LEVIT,
     "levit.LevitDistilled": _LEVIT,
-    "efficientformer.EfficientFormer": Axes(
+    "efficientformer.EfficientFormer": ScalingSpec(
         depth=(Depth("depths"),),
         width=(Width("embed_dims"),),
         multiple=32,
-        finish=_vit_blocks,
-        builder=_efficientformer,
+        make_consistent=_vit_blocks,
+        model_factory=_efficientformer,
     ),
-    "efficientformer_v2.EfficientFormerV2": Axes(
+    "efficientformer_v2.EfficientFormerV2": ScalingSpec(
         depth=(Depth("depths"),),
         # Attention has 8 heads of 128 for all widths.
-        width=(Width("embed_dims"), _beside(8 * 128)),
+        width=(Width("embed_dims"), _constant_size(8 * 128)),
         multiple=32,
-        finish=_vit_blocks,
+        make_consistent=_vit_blocks,
     ),
     "efficientvit_mit.EfficientVit": _EFFICIENTVIT,
-    "efficientvit_mit.EfficientVitLarge": replace(_EFFICIENTVIT, depth=(Depth("depths"), _beside(9))),
-    "efficientvit_msra.EfficientVitMsra": Axes(
-        depth=(Depth("depth"), _beside(6)),
-        # Heads come one after the other: all sizes of the family have 2 to 4.
+    "efficientvit_mit.EfficientVitLarge": replace(_EFFICIENTVIT, depth=(Depth("depths"), _constant_size(9))),
+    "efficientvit_msra.EfficientVitMsra": ScalingSpec(
+        depth=(Depth("depth"), _constant_size(6)),
+        # Heads run one after the other (cascaded): all models of the family have 2 to 4, so their number stays.
         width=tuple(Width(f"embed_dim.{stage}", _unit_of_heads(stage)) for stage in range(3)),
         multiple=32,
-        finish=_windows("window_size"),
+        make_consistent=_windows("window_size"),
     ),
-    "tiny_vit.TinyVit": Axes(
+    "tiny_vit.TinyVit": ScalingSpec(
         depth=(Depth("depths"),),
         width=(Heads("num_heads", "embed_dims"),),
         multiple=32,
-        finish=_windows("window_sizes"),
+        make_consistent=_windows("window_sizes"),
     ),
-    "maxxvit.MaxxVit": Axes(
+    "maxxvit.MaxxVit": ScalingSpec(
         depth=(Depth("model_cfg.depths"),),
         width=(
             Width("model_cfg.embed_dim", _dim_head),
@@ -195,13 +205,13 @@ AXES |= {
             Width("model_cfg.head_hidden_size", _dim_head),
         ),
         multiple=32,
-        finish=_by_first_width,
+        make_consistent=_keep_width_ratios,
     ),
-    "nextvit.NextViT": Axes(
-        # Of the third stage every fifth block is attention.
+    "nextvit.NextViT": ScalingSpec(
+        # In the third stage every fifth block is attention.
         depth=(*(Depth(f"depths.{i}") for i in (0, 1, 3)), Depth("depths.2", multiple=5)),
-        width=(Width("stem_chs"), Rewrite(_nextvit_wider, lambda args: list(args.get("channels", _NEXTVIT)))),
+        width=(Width("stem_chs"), Custom(_nextvit_wider, lambda args: list(args.get("channels", _NEXTVIT)))),
         multiple=32,
-        builder=_nextvit,
+        model_factory=_nextvit,
     ),
 }

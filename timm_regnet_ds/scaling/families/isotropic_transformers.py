@@ -1,4 +1,4 @@
-"""Vision transformers and mixers of one resolution, and those that begin with convolutions or pool on the way."""
+"""Vision transformers and mixers with one resolution, and those that start with convolutions or pool between blocks."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from typing import Any
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
 from .patch_embeddings import (
     Convolutions,
     convolutions_depths,
@@ -19,33 +18,34 @@ from .patch_embeddings import (
     wider_convolutions,
 )
 from .paths import change_at, leaves, map_leaves, value_at
-from .rules import Args, Depth, Heads, Rewrite, Width
+from .rules import Args, Custom, Depth, Heads, Width
+from .specs import SPECS, ScalingSpec
 
 
-def _ratio(whole: int, of: int) -> float:
-    """The ratio of which ``int(of * ratio)`` is ``whole``."""
-    ratio = whole / of
-    return ratio if int(of * ratio) == whole else math.nextafter(ratio, math.inf)
+def _exact_ratio(hidden: int, width: int) -> float:
+    """Return a ratio such that ``int(width * ratio) == hidden`` despite rounding."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
-def _whole_mlp(base: Args, new: Args, _: float, cfg: str = "") -> Args:
-    """Hidden widths of the MLPs are multiples of 8, also where ratios are odd ones."""
+def _round_mlp_hidden(base: Args, new: Args, _: float, cfg: str = "") -> Args:
+    """Set the MLP ratio so that the hidden width is a multiple of 8."""
     width, ratio = value_at(new, f"{cfg}embed_dim"), value_at(new, f"{cfg}mlp_ratio")
     hidden = nearest_multiple(width * ratio, 8)
     if width == value_at(base, f"{cfg}embed_dim") or int(width * ratio) == hidden:
         return new
-    return change_at(new, f"{cfg}mlp_ratio", lambda _: _ratio(hidden, width))
+    return change_at(new, f"{cfg}mlp_ratio", lambda _: _exact_ratio(hidden, width))
 
 
-def _along(name: str, width: str, multiple: int) -> Callable[[Args, Args, float], Args]:
-    """A width that keeps its ratio to another."""
+def _in_ratio_to(name: str, width: str, multiple: int) -> Callable[[Args, Args, float], Args]:
+    """Return a function that keeps the ratio of the width ``name`` to the width ``width``."""
 
-    def finish(base: Args, new: Args, _: float) -> Args:
+    def make_consistent(base: Args, new: Args, _: float) -> Args:
         if new[width] == base[width] or not base[name]:
             return new
         return {**new, name: nearest_multiple(base[name] * new[width] / base[width], multiple)}
 
-    return finish
+    return make_consistent
 
 
 def _spread(blocks: Any, depth: int) -> Any:
@@ -54,18 +54,18 @@ def _spread(blocks: Any, depth: int) -> Any:
 
 
 def _moved(block: int, depths: Any, new: Any) -> int:
-    """The index of a block, not the first of its stage, among stages of new depths."""
+    """Return the new index of a block that is not the first of its stage, after the depths of stages changed."""
     stage = next(i for i in range(len(depths)) if block < sum(depths[: i + 1]))
-    place = (block + 1 - sum(depths[:stage])) * new[stage] / depths[stage]
-    return sum(new[:stage]) + max(2, round(place)) - 1
+    position = (block + 1 - sum(depths[:stage])) * new[stage] / depths[stage]
+    return sum(new[:stage]) + max(2, round(position)) - 1
 
 
-def _few_heads(heads: str, size: Callable[[Args], int], write: Callable[[Args, int, int], Args]) -> Rewrite:
-    """Widths of so few heads that their size has to grow as well, as it does between the family's variants.
+def _few_heads(heads: str, size: Callable[[Args], int], write: Callable[[Args, int, int], Args]) -> Custom:
+    """Return a rule for models with few heads: the size of heads grows too, as it does between the family's variants.
 
     Args:
-        heads: the number of heads of the first stage.
-        size: their size, from the arguments.
+        heads: path of the number of heads of the first stage.
+        size: returns the channels per head, given the arguments.
         write: (arguments, number of heads, size) -> new arguments.
     """
 
@@ -82,7 +82,7 @@ def _few_heads(heads: str, size: Callable[[Args], int], write: Callable[[Args, i
         number = min(range(1, math.ceil(2 * count * by.width) + 1), key=cost)
         return write(args, number, nearest_multiple(wanted / number, 8))
 
-    return Rewrite(scale, lambda args: [value_at(args, heads) * size(args)])
+    return Custom(scale, lambda args: [value_at(args, heads) * size(args)])
 
 
 def _pit_heads(args: Args, number: int, size: int) -> Args:
@@ -103,13 +103,13 @@ def _vit_unit(args: Args) -> int:
 
 
 def _eva_heads(args: Args) -> Heads:
-    """A head of keys goes with as many of queries as before."""
+    """Return a rule that keeps the ratio of query heads to key-value heads."""
     keys = leaves(args["num_kv_heads"] or args["num_heads"])
     return Heads("num_heads", "embed_dim", math.lcm(*(args["num_heads"] // heads for heads in keys)))
 
 
 def _eva(base: Args, new: Args, ratio: float) -> Args:
-    new, keys = _whole_mlp(base, new, ratio), base["num_kv_heads"]
+    new, keys = _round_mlp_hidden(base, new, ratio), base["num_kv_heads"]
     if keys:
         keys = keys if isinstance(keys, int) else _spread(keys, new["depth"])
         new = {**new, "num_kv_heads": map_leaves(keys, lambda heads: heads * new["num_heads"] // base["num_heads"])}
@@ -125,7 +125,7 @@ def _sam(base: Args, new: Args, ratio: float) -> Args:
 
 
 def _sam_windows(args: Args) -> int:
-    """Windows along a side; a single one grows with the image."""
+    """Return the number of windows along a side; if it is 1, the window grows with the image."""
     return -(-args["img_size"] // (args["patch_size"] * args["window_size"]))
 
 
@@ -137,32 +137,32 @@ def _hieradet(base: Args, new: Args, _: float) -> Args:
 
 
 def _hieradet_unit(args: Args) -> int:
-    """The windows of all stages fit."""
+    """Return the multiple of the image's side into which the windows of all stages fit."""
     return args["patch_stride"][0] * math.lcm(*(2**stage * side for stage, side in enumerate(args["window_spec"])))
 
 
 def _crossvit_unit(args: Args) -> int:
-    """Each branch sees the image at its own scale, which its patches have to fit."""
+    """Return the multiple of the image's side for which the patches of each branch fit its own scaled image."""
     branches = zip(args["img_scale"], args["patch_size"], strict=True)
     return math.lcm(*((Fraction(scale).limit_denominator(100) / patch).denominator for scale, patch in branches))
 
 
-VIT = Axes(
+VIT = ScalingSpec(
     depth=(Depth("depth"),),
     width=(Heads("num_heads", "embed_dim"),),
     multiple=lambda args: args["patch_size"],
 )
-# Vision-language encoders, and classifiers on them, that join blocks of k x k patches.
-QWEN3 = replace(VIT, multiple=lambda args: args["patch_size"] * args["merge_size"], finish=_whole_mlp)
+# Vision-language encoders that merge blocks of k x k patches, and classifiers on them.
+QWEN3 = replace(VIT, multiple=lambda args: args["patch_size"] * args["merge_size"], make_consistent=_round_mlp_hidden)
 DEEPSEEK = replace(
     VIT,
     multiple=lambda args: args["patch_size"] * (args["downsample_ratio"] if "align" in _pools(args) else 1),
-    finish=_whole_mlp,
+    make_consistent=_round_mlp_hidden,
 )
 GEMMA4 = replace(
     VIT,
     multiple=lambda args: args["patch_size"] * (args["pooling_kernel_size"] if "soft" in _pools(args) else 1),
-    finish=_along("intermediate_size", "embed_dim", 8),
+    make_consistent=_in_ratio_to("intermediate_size", "embed_dim", 8),
 )
 
 
@@ -170,41 +170,43 @@ def _pools(args: Args) -> tuple[str, ...]:
     return args["global_pool"], args.get("encoder_pool", "")
 
 
-AXES |= {
-    "vision_transformer.VisionTransformer": Axes(
-        depth=(Depth("depth"), Rewrite(deeper_convolutions, convolutions_depths)),
-        width=(Heads("num_heads", "embed_dim"), Rewrite(wider_convolutions, convolutions_width)),
+SPECS |= {
+    "vision_transformer.VisionTransformer": ScalingSpec(
+        depth=(Depth("depth"), Custom(deeper_convolutions, convolutions_depths)),
+        width=(Heads("num_heads", "embed_dim"), Custom(wider_convolutions, convolutions_width)),
         multiple=_vit_unit,
-        finish=_whole_mlp,
+        make_consistent=_round_mlp_hidden,
     ),
     "eva.Eva": replace(
         VIT,
-        width=(Rewrite(lambda args, by: _eva_heads(args).scale(args, by), lambda args: [args["embed_dim"]]),),
-        finish=_eva,
+        width=(Custom(lambda args, by: _eva_heads(args).scale(args, by), lambda args: [args["embed_dim"]]),),
+        make_consistent=_eva,
     ),
     "beit.Beit": VIT,
     "cait.Cait": VIT,
     "xcit.Xcit": VIT,
-    "vision_transformer_relpos.VisionTransformerRelPos": replace(VIT, finish=_along("rel_pos_dim", "embed_dim", 8)),
+    "vision_transformer_relpos.VisionTransformerRelPos": replace(
+        VIT, make_consistent=_in_ratio_to("rel_pos_dim", "embed_dim", 8)
+    ),
     "vision_transformer_sam.VisionTransformerSAM": replace(
         VIT,
         multiple=lambda args: args["patch_size"] * (args["window_size"] if _sam_windows(args) > 1 else 1),
-        finish=_sam,
+        make_consistent=_sam,
     ),
-    "convit.ConVit": Axes(
+    "convit.ConVit": ScalingSpec(
         depth=(Depth("depth"),),
-        width=(Width("num_heads", multiple=1),),  # embed_dim is a head's size
+        width=(Width("num_heads", multiple=1),),  # embed_dim is the size of a head
         multiple=lambda args: args["patch_size"],
-        finish=lambda base, new, _: {
+        make_consistent=lambda base, new, _: {
             **new,
             "local_up_to_layer": round(base["local_up_to_layer"] * new["depth"] / base["depth"]),
         },
     ),
-    "naflexvit.NaFlexVit": Axes(
+    "naflexvit.NaFlexVit": ScalingSpec(
         depth=(Depth("cfg.depth"),),
         width=(Heads("cfg.num_heads", "cfg.embed_dim"),),
         multiple=lambda args: args["cfg"].patch_size,
-        finish=partial(_whole_mlp, cfg="cfg."),
+        make_consistent=partial(_round_mlp_hidden, cfg="cfg."),
     ),
     "qwen3_vit.Qwen3VitEncoder": QWEN3,
     "qwen3_vit.Qwen3VitClassifier": QWEN3,
@@ -212,50 +214,52 @@ AXES |= {
     "deepseek_vit.DeepseekVitClassifier": DEEPSEEK,
     "gemma4_vit.Gemma4VitEncoder": GEMMA4,
     "gemma4_vit.Gemma4VitClassifier": GEMMA4,
-    "tnt.TNT": replace(VIT, width=(Heads("num_heads_outer", "embed_dim"),), finish=_along("inner_dim", "embed_dim", 4)),
-    "crossvit.CrossVit": Axes(
-        # The branch of small patches has one block a stage in all of them; it counts.
-        depth=(Rewrite(Depth("depth.*.1").scale, lambda args: [sum(stage) for stage in args["depth"]]),),
+    "tnt.TNT": replace(
+        VIT, width=(Heads("num_heads_outer", "embed_dim"),), make_consistent=_in_ratio_to("inner_dim", "embed_dim", 4)
+    ),
+    "crossvit.CrossVit": ScalingSpec(
+        # Only the branch of large patches scales; the other has one block per stage, which counts as depth too.
+        depth=(Depth("depth.*.1").measured_by(lambda args: [sum(stage) for stage in args["depth"]]),),
         width=(Heads("num_heads", "embed_dim"),),
         multiple=_crossvit_unit,
     ),
-    "mlp_mixer.MlpMixer": Axes(
+    "mlp_mixer.MlpMixer": ScalingSpec(
         depth=(Depth("num_blocks"),), width=(Width("embed_dim", multiple=16),), multiple=lambda args: args["patch_size"]
     ),
-    "convmixer.ConvMixer": Axes(
+    "convmixer.ConvMixer": ScalingSpec(
         depth=(Depth("depth"),), width=(Width("dim"),), multiple=lambda args: args["patch_size"]
     ),
-    "volo.VOLO": Axes(
+    "volo.VOLO": ScalingSpec(
         depth=(Depth("layers"),),
         width=(Heads("num_heads", "embed_dims"), Width("stem_hidden_dim")),
         multiple=lambda args: args["patch_size"] * args["pooling_scale"],
     ),
-    "pit.PoolingVisionTransformer": Axes(
+    "pit.PoolingVisionTransformer": ScalingSpec(
         depth=(Depth("depth"),),
         width=(_few_heads("heads.0", lambda args: args["base_dims"][0], _pit_heads),),
         multiple=lambda args: args["stride"] * 2 ** (len(args["depth"]) - 1),
     ),
-    "visformer.Visformer": Axes(
+    "visformer.Visformer": ScalingSpec(
         depth=(Depth("depth"),),
         width=(FEW_HEADS,),
         multiple=32,
-        finish=_along("init_channels", "embed_dim", 8),
+        make_consistent=_in_ratio_to("init_channels", "embed_dim", 8),
     ),
-    "sequencer.Sequencer2d": Axes(
+    "sequencer.Sequencer2d": ScalingSpec(
         depth=(Depth("layers"),),
-        # Two directions of two LSTMs make up the width.
+        # The width is the concatenation of two directions of two LSTMs.
         width=(Width("embed_dims", multiple=32), Width("hidden_sizes")),
         multiple=lambda args: math.prod(args["patch_sizes"]),
     ),
-    "hiera.Hiera": Axes(
+    "hiera.Hiera": ScalingSpec(
         depth=(Depth("stages"),),
         width=(FEW_HEADS,),
         multiple=lambda args: args["patch_stride"][0] * args["mask_unit_size"][0],
     ),
-    "hieradet_sam2.HieraDet": Axes(
-        depth=(Depth("stages", least=2),),  # the first of a stage pools, and then has no global attention
+    "hieradet_sam2.HieraDet": ScalingSpec(
+        depth=(Depth("stages", minimum=2),),  # the first block of a stage pools and has no global attention
         width=(FEW_HEADS,),
         multiple=_hieradet_unit,
-        finish=_hieradet,
+        make_consistent=_hieradet,
     ),
 }

@@ -1,4 +1,4 @@
-"""Networks of inverted bottlenecks and other small ones."""
+"""Small networks: GhostNet, RepGhostNet, ReXNet and HRNet."""
 
 import functools
 import math
@@ -7,13 +7,13 @@ from typing import Any
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
 from .paths import change_at
-from .rules import Args, Depth, Factor, Repeats, Rewrite
+from .rules import Args, Custom, Depth, MultiplierArg, Repeats
+from .specs import SPECS, ScalingSpec
 
 
 def _ghost_stages(args: Args) -> list[list[Any]]:
-    """The blocks of each resolution: the family lists the one with a stride apart from those that follow it."""
+    """Return the blocks of each resolution. The family lists a block with a stride apart from its followers."""
     stages: list[list[Any]] = []
     for blocks in args["cfgs"]:
         if not stages or blocks[0][-1] > 1:
@@ -23,14 +23,14 @@ def _ghost_stages(args: Args) -> list[list[Any]]:
 
 
 def _ghost_depths(args: Args, by: Multipliers) -> Args:
-    blocks = Repeats("stages.*", again=lambda block: [*block[:-1], 1])
+    blocks = Repeats("stages.*", follower=lambda block: [*block[:-1], 1])
     stages = blocks.scale({"stages": _ghost_stages(args)}, by)["stages"]
     return {**args, "cfgs": [part for first, *others in stages for part in ([first], others) if part]}
 
 
-_GHOST = Axes(
-    depth=(Rewrite(_ghost_depths, lambda args: [len(stage) for stage in _ghost_stages(args)]),),
-    width=(Factor("width"),),
+_GHOST = ScalingSpec(
+    depth=(Custom(_ghost_depths, lambda args: [len(stage) for stage in _ghost_stages(args)]),),
+    width=(MultiplierArg("width"),),
 )
 
 
@@ -40,7 +40,7 @@ def _rexnet_stages(depth_mult: float) -> list[int]:
 
 @functools.cache
 def _rexnet_depth(depth_mult: float) -> float:
-    """All stages' depth as flops see it: channels grow from block to block, from 16 to 196."""
+    """Return a depth that is proportional to flops: channels grow linearly over the blocks, from 16 to 196."""
     areas = [
         area
         for area, blocks in zip((64, 16, 4, 1, 1, 0.25), _rexnet_stages(depth_mult), strict=True)
@@ -50,7 +50,10 @@ def _rexnet_depth(depth_mult: float) -> float:
 
 
 def _rexnet_depths(args: Args, by: Multipliers) -> Args:
-    """The class rounds up every stage: the multiplier that comes nearest, on the side to which the depth is to go."""
+    """Search the multiplier nearest to the wanted depth, since the class rounds up every stage.
+
+    The depth never changes in the opposite direction.
+    """
     base = args["depth_mult"]
     choices = [base, *(step / 100 for step in range(1, round(200 * base * by.depth) + 1))]
     wanted = by.depth * _rexnet_depth(base)
@@ -62,16 +65,19 @@ _HRNET_STAGES = ("stage2", "stage3", "stage4")
 
 
 def _hrnet_flops(args: Args) -> tuple[float, float]:
-    """About those that do not grow, of the stem, the first stage and the head, and those of the branches."""
+    """Estimate flops per position: those that stay (stem, first stage and head) and those of the branches."""
     cfg = args["model_cfg"]
     fixed = 365_000 + 3 * 17 * cfg["stage1"]["num_channels"][0] ** 2
-    # Three blocks of two convolutions to a branch.
+    # Each branch of a module has three blocks of two convolutions.
     modules = ((cfg[name]["num_modules"], cfg[name]["num_channels"]) for name in _HRNET_STAGES)
     return fixed, sum(times * 3 * 18 * width**2 / 4**i for times, widths in modules for i, width in enumerate(widths))
 
 
 def _hrnet_widths(args: Args, by: Multipliers) -> Args:
-    """The branches' channels: a first number, its double, and so on. They make up for what the family keeps fixed."""
+    """Scale the channels of the branches: a first width, its double, and so on.
+
+    They grow by more than the multiplier to compensate for the parts that the family keeps fixed.
+    """
     fixed, grows = _hrnet_flops(args)
     width = math.sqrt(max(0.1, (by.width**2 * (fixed + grows) - fixed) / grows))
     first = args["model_cfg"]["stage2"]["num_channels"][0]
@@ -81,17 +87,17 @@ def _hrnet_widths(args: Args, by: Multipliers) -> Args:
     return args
 
 
-AXES |= {
+SPECS |= {
     "ghostnet.GhostNet": _GHOST,
     "repghost.RepGhostNet": _GHOST,
-    "rexnet.RexNet": Axes(
-        depth=(Rewrite(_rexnet_depths, lambda args: [_rexnet_depth(args["depth_mult"])]),),
-        width=(Factor("width_mult"),),
+    "rexnet.RexNet": ScalingSpec(
+        depth=(Custom(_rexnet_depths, lambda args: [_rexnet_depth(args["depth_mult"])]),),
+        width=(MultiplierArg("width_mult"),),
     ),
-    # Branches are upsampled to each other's sizes.
-    "hrnet.HighResolutionNet": Axes(
+    # Branches are upsampled to each other's sizes, which must match.
+    "hrnet.HighResolutionNet": ScalingSpec(
         depth=(Depth("model_cfg.*.num_blocks"),),
-        width=(Rewrite(_hrnet_widths, lambda args: [math.sqrt(sum(_hrnet_flops(args)))]),),
+        width=(Custom(_hrnet_widths, lambda args: [math.sqrt(sum(_hrnet_flops(args)))]),),
         multiple=32,
     ),
 }

@@ -1,4 +1,4 @@
-"""Embeddings of vision transformers by convolutions, which timm's entrypoints pass on as finished modules."""
+"""Patch embeddings made of convolutions, which timm's entrypoints pass to vision transformers as finished modules."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,15 +23,18 @@ __all__ = ["Convolutions", "convolutions_depths", "convolutions_width", "deeper_
 
 @dataclass(frozen=True)
 class Convolutions:
-    """An embedding by convolutions, which it makes itself: timm's entrypoints pass on some that they have made.
+    """A patch embedding made of convolutions.
+
+    timm's entrypoints pass the finished module; this describes it, so that it can be rebuilt with other depths and
+    widths.
 
     Attributes:
-        kind: their class.
-        layers: blocks of each stage.
-        widths: of the stem and of each stage; not of the last one where there is no projection after it.
-        stride: of all together.
-        proj: whether a projection follows.
-        name: registered name of a ResNet whose feature maps they are.
+        kind: class of the module with the convolutions.
+        layers: numbers of blocks of the stages.
+        widths: channels of the stem and of each stage, except the last stage if no projection follows it.
+        stride: product of all strides.
+        proj: whether a projection to the width of the transformer follows.
+        name: registered name of the ResNet, if the embedding is a timm ResNet's feature map.
     """
 
     kind: type[nn.Module]
@@ -43,7 +46,7 @@ class Convolutions:
 
     @classmethod
     def of(cls, args: Args) -> "Convolutions | None":
-        """Those of a vision transformer, if it has some that are known."""
+        """Describe the embedding of a vision transformer; None if it is not made of convolutions of a known kind."""
         embed = args["embed_layer"]
         if isinstance(embed, cls):
             return embed
@@ -104,7 +107,7 @@ def wider_convolutions(args: Args, by: Multipliers) -> Args:
     found = Convolutions.of(args)
     if by.width == 1 or not found:
         return args
-    # GroupNorm has 32 groups, also where bottlenecks have a quarter of the width.
+    # GroupNorm has 32 groups, also inside bottlenecks, which have a quarter of the width.
     stem, stage = (32, 128) if found.kind in (ResNetV2, nn.Sequential) else (8, 8)
     widths = [nearest_multiple(w * by.width, stage if i else stem) for i, w in enumerate(found.widths)]
     return {**args, "embed_layer": replace(found, widths=tuple(widths))}
@@ -115,6 +118,6 @@ def convolutions_depths(args: Args) -> list[float]:
 
 
 def convolutions_width(args: Args) -> list[float]:
-    """One number, so that the transformer's weighs as much; a stem alone weighs little."""
+    """Return one width, so that it counts as much as the transformer's; none for a stem alone, which has few flops."""
     found = Convolutions.of(args)
     return [geometric_mean(found.widths)] if found and found.layers else []

@@ -1,4 +1,7 @@
-"""Where a number stands among arguments: ``depths``, ``model_cfg.stages.depth``, ``block_args.*.*.out_chs``."""
+"""Paths to numbers inside a model's arguments: ``depths``, ``model_cfg.stages.depth``, ``block_args.*.*.out_chs``.
+
+A path goes through mappings, lists, tuples and dataclasses; ``*`` stands for every item of a mapping, list or tuple.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass, replace
@@ -8,14 +11,14 @@ __all__ = ["change_at", "leaves", "map_leaves", "value_at", "values_at"]
 
 
 def value_at(node: Any, path: str) -> Any:
-    """What a path without ``*`` leads to; None where it leads nowhere."""
+    """Return the value at a path without ``*``, or None if the path does not exist."""
     for name in path.split("."):
         node = _get(node, name)
     return node
 
 
 def values_at(node: Any, path: str) -> list[Any]:
-    """All that a path leads to, ``*`` being every item of a mapping or a sequence; none where it leads nowhere."""
+    """Return all values at a path; an empty list if the path does not exist."""
     name, _, rest = path.partition(".")
     if name != "*":
         child = _get(node, name)
@@ -28,10 +31,7 @@ def values_at(node: Any, path: str) -> list[Any]:
 
 
 def change_at(node: Any, path: str, change: Callable[[Any], Any]) -> Any:
-    """A copy of ``node`` with ``change`` done where ``path`` leads; a name that is not there changes nothing.
-
-    A path goes through mappings, sequences and dataclasses; ``*`` is every item of the first two.
-    """
+    """Return a copy of ``node`` with ``change`` applied to each value at ``path``; unchanged if there is none."""
     name, _, rest = path.partition(".")
     deeper = (lambda child: change_at(child, rest, change)) if rest else change
     if is_dataclass(node) and not isinstance(node, type):
@@ -42,19 +42,19 @@ def change_at(node: Any, path: str, change: Callable[[Any], Any]) -> Any:
     if isinstance(node, (list, tuple)):
         chosen = range(len(node)) if name == "*" else [int(name)]
         items = [deeper(item) if i in chosen else item for i, item in enumerate(node)]
-        return _like(node, items)
+        return _same_type(node, items)
     return node
 
 
 def map_leaves(value: Any, change: Callable[[Any], Any]) -> Any:
-    """``value`` with ``change`` done to each item of nested lists and tuples."""
+    """Apply ``change`` to each item of nested lists and tuples, or to ``value`` itself if it is neither."""
     if isinstance(value, (list, tuple)):
-        return _like(value, [map_leaves(item, change) for item in value])
+        return _same_type(value, [map_leaves(item, change) for item in value])
     return change(value)
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """The items of nested lists and tuples."""
+    """Yield the items of nested lists and tuples, or ``value`` itself if it is neither."""
     if isinstance(value, (list, tuple)):
         for item in value:
             yield from leaves(item)
@@ -70,7 +70,7 @@ def _get(node: Any, name: str) -> Any:
     return getattr(node, name, None)
 
 
-def _like(node: Any, items: list[Any]) -> Any:
+def _same_type(node: Any, items: list[Any]) -> Any:
     if hasattr(node, "_fields"):
         return type(node)(*items)
     return type(node)(items)

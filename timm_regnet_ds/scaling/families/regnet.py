@@ -1,4 +1,4 @@
-"""timm's RegNet: widths and depths of the stages follow from a line."""
+"""timm's RegNet: depths and widths of the stages follow from a linear function that is quantized."""
 
 import math
 from dataclasses import replace
@@ -9,9 +9,9 @@ from timm.models.regnet import adjust_widths_groups_comp, generate_regnet
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple, round_depth, round_group_width
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
 from .common import norm_unit
-from .rules import Args, Rewrite, Width
+from .rules import Args, Custom, Width
+from .specs import SPECS, ScalingSpec
 
 
 def _regnet_widths(args: Args) -> list[float]:
@@ -22,7 +22,7 @@ def _regnet_widths(args: Args) -> list[float]:
 
 
 def _with_line(args: Args, **changes: Any) -> Args:
-    """The line through the same number of stages as before."""
+    """Change fields of the config, and set the slope wa so that the network keeps its number of stages."""
     cfg = args["model_cfg"]
     last = math.log(1 + cfg.wa * (cfg.depth - 1) / cfg.w0) / math.log(cfg.wm)
     new = replace(cfg, **changes)
@@ -46,13 +46,13 @@ def _regnet_wider(args: Args, by: Multipliers) -> Args:
     w0 = nearest_multiple(cfg.w0 * by.width, 8)
     group_size, unit = cfg.group_size * by.group_width, norm_unit(cfg.norm_layer)
     size = round_group_width(group_size) if unit == 8 else nearest_multiple(group_size, unit)
-    # What rounding the first width took away, or added, the slope makes up for in the last one.
+    # wm is adjusted to compensate for the rounding of w0, so that the last stage keeps its width.
     wm = float(f"{cfg.wm * (cfg.w0 * by.width / w0) ** (1 / 3):.4g}")
     new = _with_line(args, w0=w0, wm=wm, group_size=size)
     return new if len(_regnet_widths(new)) == 4 else _with_line(args, w0=w0, group_size=size)
 
 
-AXES["regnet.RegNet"] = Axes(
-    depth=(Rewrite(_regnet_deeper, lambda args: [args["model_cfg"].depth]),),
-    width=(Rewrite(_regnet_wider, _regnet_widths), Width("model_cfg.num_features")),
+SPECS["regnet.RegNet"] = ScalingSpec(
+    depth=(Custom(_regnet_deeper, lambda args: [args["model_cfg"].depth]),),
+    width=(Custom(_regnet_wider, _regnet_widths), Width("model_cfg.num_features")),
 )

@@ -1,4 +1,4 @@
-"""Residual networks whose stages are lists of depths and widths."""
+"""Residual networks that are configured by lists of depths and widths of the stages."""
 
 import math
 from dataclasses import dataclass, replace
@@ -7,9 +7,9 @@ from typing import Any
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-from .axes import AXES, Axes
-from .common import Where, factor_of, fits, norm_unit
-from .rules import Args, Depth, Grouped, Rewrite, Width
+from .common import fits, norm_unit, width_multiplier
+from .rules import Args, Custom, Depth, GroupWidth, Width
+from .specs import SPECS, ScalingSpec
 from .wrappers import WRAPPERS, Wrapper
 
 
@@ -28,38 +28,38 @@ def _nfnet_unit(args: Args) -> int:
     return math.lcm(8, fits(cfg.group_size, cfg.bottle_ratio)) if cfg.group_size and not cfg.reg else 8
 
 
-AXES |= {
-    "resnet.ResNet": Axes(
+SPECS |= {
+    "resnet.ResNet": ScalingSpec(
         depth=(Depth("layers"),),
         width=(
             Width("channels", _resnet_unit),
-            Where(lambda args: "deep" in args["stem_type"], Width("stem_width")),  # of the other, 64 is in code
+            Width("stem_width").when(lambda args: "deep" in args["stem_type"]),  # other stems have 64 channels in code
         ),
-        multiple=lambda args: 32 if "Avg" in str(args["aa_layer"]) else 4,  # which drops a last odd row
+        multiple=lambda args: 32 if "Avg" in str(args["aa_layer"]) else 4,  # average pooling drops a last odd row
     ),
-    "resnetv2.ResNetV2": Axes(
+    "resnetv2.ResNetV2": ScalingSpec(
         depth=(Depth("layers"),),
         width=(
             Width("channels", lambda args: _resnetv2_unit(args, args["bottle_ratio"])),
             Width("stem_chs", lambda args: _resnetv2_unit(args, 0.5 if args["stem_type"] in ("deep", "tiered") else 1)),
         ),
     ),
-    "nfnet.NormFreeNet": Axes(
+    "nfnet.NormFreeNet": ScalingSpec(
         depth=(Depth("model_cfg.depths"),),
         width=(
-            Grouped("model_cfg.group_size"),
+            GroupWidth("model_cfg.group_size"),
             Width("model_cfg.channels", _nfnet_unit),
             Width("model_cfg.stem_chs", lambda args: 32 if "quad" in args["model_cfg"].stem_type else 8),
             Width("model_cfg.num_features"),
         ),
     ),
-    "tresnet.TResNet": Axes(depth=(Depth("layers"),), width=(factor_of("width_factor", 64),)),
+    "tresnet.TResNet": ScalingSpec(depth=(Depth("layers"),), width=(width_multiplier("width_factor", 64),)),
 }
 
 
 @dataclass(frozen=True)
 class _Expansion:
-    """Takes planes that are written in code to the channels that a wider block gives."""
+    """Stands for a block's ``expansion``: turns the planes in SENet's code into a wider block's output channels."""
 
     wider: "_Wider"
 
@@ -69,7 +69,7 @@ class _Expansion:
 
 @dataclass(frozen=True)
 class _Wider:
-    """Makes blocks of the same class with more planes."""
+    """Stands for a block class: makes blocks of that class with more planes than SENet's code asks for."""
 
     block: Any
     width: float
@@ -101,10 +101,10 @@ def _as_wider(args: Args) -> _Wider:
 WRAPPERS["wider_block"] = Wrapper(_Wider, _as_wider)
 
 
-AXES["senet.SENet"] = Axes(
+SPECS["senet.SENet"] = ScalingSpec(
     depth=(Depth("layers"),),
     width=(
-        Rewrite(_senet_wider, lambda args: [planes * args["block"].expansion for planes in (64, 128, 256, 512)]),
+        Custom(_senet_wider, lambda args: [planes * args["block"].expansion for planes in (64, 128, 256, 512)]),
         Width("inplanes"),
     ),
 )

@@ -1,29 +1,67 @@
-"""What it means to scale an argument: a rule for each way in which models say their depths and widths."""
+"""Rules that scale a model's arguments, one for each way in which model classes take their depths and widths."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple, round_group_width
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
 from .paths import change_at, leaves, map_leaves, value_at, values_at
 
-__all__ = ["Depth", "Factor", "Grouped", "Heads", "Repeats", "Rewrite", "Rule", "Width"]
+__all__ = ["Custom", "Depth", "GroupWidth", "Heads", "MultiplierArg", "Repeats", "Rule", "Together", "Width"]
 
 Args = dict[str, Any]
 
 
-class Rule(Protocol):
-    """A way to scale some of a model's arguments. Never in place: what is scaled is a copy."""
+class Rule(ABC):
+    """Scales some of a model's arguments. Rules never change arguments in place: they return a copy."""
+
+    @abstractmethod
+    def scale(self, args: Args, multipliers: Multipliers) -> Args:
+        """Return ``args`` with the rule's arguments scaled."""
+
+    @abstractmethod
+    def sizes(self, args: Args) -> list[float]:
+        """Return the depths or widths that the rule scales, in a fixed order; growth is computed from them."""
+
+    def when(self, condition: Callable[[Args], bool]) -> "Rule":
+        """Return this rule, applied only to models whose arguments fulfil ``condition``."""
+        return _When(self, condition)
+
+    def measured_by(self, sizes: Callable[[Args], list[float]]) -> "Rule":
+        """Return this rule, with growth computed from ``sizes(args)`` instead of the numbers that it scales."""
+        return Custom(self.scale, sizes)
+
+
+@dataclass(frozen=True)
+class _When(Rule):
+    rule: Rule
+    condition: Callable[[Args], bool]
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
-        """``args``, scaled."""
+        return self.rule.scale(args, multipliers) if self.condition(args) else args
 
-    def numbers(self, args: Args) -> list[float]:
-        """The numbers that grow, in a fixed order."""
+    def sizes(self, args: Args) -> list[float]:
+        return self.rule.sizes(args) if self.condition(args) else []
+
+
+@dataclass(frozen=True)
+class Together(Rule):
+    """Several rules as one, so that `Rule.when` and `Rule.measured_by` apply to all of them."""
+
+    rules: tuple[Rule, ...]
+
+    def scale(self, args: Args, multipliers: Multipliers) -> Args:
+        for rule in self.rules:
+            args = rule.scale(args, multipliers)
+        return args
+
+    def sizes(self, args: Args) -> list[float]:
+        return [size for rule in self.rules for size in rule.sizes(args)]
 
 
 def _is_number(value: Any) -> bool:
@@ -31,7 +69,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _change(args: Args, path: str, change: Callable[[float], float]) -> Args:
-    """Changes each number under ``path``; 0, which stands for none, and what is no number stay."""
+    """Change each number under ``path``. Other values stay, and so does 0, with which timm turns a layer off."""
 
     def changed(leaf: Any) -> Any:
         return change(leaf) if _is_number(leaf) and leaf > 0 else leaf
@@ -44,80 +82,74 @@ def _numbers(args: Args, path: str) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _AtPath:
+class _AtPath(Rule):
     path: str
 
-    def numbers(self, args: Args) -> list[float]:
+    def sizes(self, args: Args) -> list[float]:
         return _numbers(args, self.path)
 
 
 @dataclass(frozen=True)
 class Depth(_AtPath):
-    """Numbers of blocks: one, or nested lists of them.
+    """Numbers of blocks: a number, or nested lists of numbers.
 
     Args:
-        path: where they are.
-        multiple: each grows and shrinks by multiples of it, so that a pattern of that length stays whole.
-        least: no number that is larger becomes less.
+        path: path of the numbers among the arguments, see `paths`.
+        multiple: depths change by multiples of this, so that a pattern of this length is never cut.
+        minimum: a depth of at least this never falls below it.
     """
 
     multiple: int = 1
-    least: int = 1
+    minimum: int = 1
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
-        def scaled(depth: float) -> int:
-            depth = int(depth)
-            change = _whole(depth * (multipliers.depth - 1) / self.multiple) * self.multiple
-            while depth + change < min(depth, self.least):
-                change += self.multiple
-            return depth + change
-
-        return _change(args, self.path, scaled)
+        return _change(
+            args, self.path, lambda depth: _scaled_depth(int(depth), multipliers.depth, self.multiple, self.minimum)
+        )
 
 
 @dataclass(frozen=True)
 class Repeats(_AtPath):
-    """Lists that say a stage block by block.
+    """Stages that are written as lists of blocks.
 
     Args:
-        path: where they are.
-        multiple: they grow and shrink by multiples of it, so that a pattern of that length stays whole.
-        again: makes of a first block, which may reduce the resolution, one that can follow it.
+        path: path of the lists among the arguments, see `paths`.
+        multiple: lengths change by multiples of this, so that a pattern of this length is never cut.
+        follower: makes, from the first block of a stage, one that can follow it. The first block may reduce the
+            resolution, which a follower must not do.
     """
 
     multiple: int = 1
-    again: Callable[[Any], Any] = lambda block: block
+    follower: Callable[[Any], Any] = lambda block: block
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         def scaled(blocks: Any) -> Any:
             if not blocks:
                 return blocks
-            change = _whole(len(blocks) * (multipliers.depth - 1) / self.multiple) * self.multiple
-            while len(blocks) + change < 1:
-                change += self.multiple
-            if not change:
+            depth = _scaled_depth(len(blocks), multipliers.depth, self.multiple, 1)
+            if depth == len(blocks):
                 return blocks
             first, *others = blocks
-            pattern = others or [self.again(first)]
-            wanted = len(blocks) + change - 1
-            # From the first to the last, evenly: blocks that differ within a stage keep their order and their shares.
-            places = [_whole(i * (len(pattern) - 1) / (wanted - 1)) for i in range(wanted)] if wanted > 1 else [-1]
-            spread = [deepcopy(pattern[place]) for place in places[:wanted]]
-            return type(blocks)([first, *spread])
+            pattern = others or [self.follower(first)]
+            # Indices are spread evenly: blocks that differ within a stage keep their order and their proportions. The
+            # first and the last block stay at the ends; one that remains alone after the first is the last.
+            last, steps = len(pattern) - 1, depth - 2
+            indices = [_round_half_away(i * last / steps) for i in range(depth - 1)] if steps > 0 else [last]
+            return type(blocks)([first, *(deepcopy(pattern[index]) for index in indices[: depth - 1])])
 
         return change_at(args, self.path, scaled)
 
-    def numbers(self, args: Args) -> list[float]:
+    def sizes(self, args: Args) -> list[float]:
         return [len(blocks) for blocks in values_at(args, self.path)]
 
 
 @dataclass(frozen=True)
 class Width(_AtPath):
-    """Numbers of channels: one, or nested lists of them.
+    """Numbers of channels: a number, or nested lists of numbers.
 
     Args:
-        path: where they are.
-        multiple: of what they are multiples: a number, or what computes one from the arguments.
+        path: path of the numbers among the arguments, see `paths`.
+        multiple: widths are rounded to multiples of this; an int, or a function of the arguments.
     """
 
     multiple: int | Callable[[Args], int] = 8
@@ -130,21 +162,25 @@ class Width(_AtPath):
 
 
 @dataclass(frozen=True)
-class Grouped(_AtPath):
-    """Channels per group; 1 stays 1, so that depthwise stays depthwise. Widths must then fit, see `Rewrite`."""
+class GroupWidth(_AtPath):
+    """Channels per group. 1 stays 1, so that depthwise convolutions stay depthwise.
+
+    The rule of the widths has to round them to multiples of the new group width.
+    """
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         return _change(args, self.path, lambda g: g if g == 1 else round_group_width(g * multipliers.group_width))
 
 
 @dataclass(frozen=True)
-class Heads:
+class Heads(Rule):
     """Widths of attention: the number of heads grows, their size stays.
 
     Args:
-        heads: path of the numbers of heads, one or one a stage.
-        width: path of the widths, one or one a stage. A single one with heads for each stage is the first stage's.
-        multiple: numbers of heads stay multiples of it.
+        heads: path of the numbers of heads: one number, or a list with one per stage.
+        width: path of the widths: one number, or a list with one per stage. One width with a list of heads is the
+            width of the first stage.
+        multiple: numbers of heads are rounded to multiples of this.
     """
 
     heads: str
@@ -153,36 +189,32 @@ class Heads:
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         heads, width = value_at(args, self.heads), value_at(args, self.width)
+        widths = list(leaves(width))
         if isinstance(heads, (list, tuple)) and not isinstance(width, (list, tuple)):
-            first = self._wider(heads[0], multipliers)
-            scaled = map_leaves(heads, lambda h: h * first // heads[0])
-            widths: Any = width * first // heads[0]
-        elif isinstance(width, (list, tuple)):
-            of_stage = heads if isinstance(heads, (list, tuple)) else [heads] * len(width)
-            pairs = [(h, self._wider(h, multipliers), w) for h, w in zip(of_stage, width, strict=True)]
-            scaled = type(of_stage)(new for _, new, _ in pairs)
-            if not isinstance(heads, (list, tuple)):
-                scaled = scaled[0]
-            widths = type(width)(w * new // h if h else w for h, new, w in pairs)
+            # The other stages follow from the first one.
+            first, new_first = heads[0], self._more(heads[0], multipliers)
+            new_heads = [h * new_first // first for h in heads]
+            new_widths = [widths[0] * new_first // first]
         else:
-            scaled = self._wider(heads, multipliers)
-            widths = width * scaled // heads
-        args = change_at(args, self.heads, lambda _: scaled)
-        return change_at(args, self.width, lambda _: widths)
+            of_stage = heads if isinstance(heads, (list, tuple)) else [heads] * len(widths)
+            new_heads = [self._more(h, multipliers) for h in of_stage]
+            new_widths = [w * new // h if h else w for h, new, w in zip(of_stage, new_heads, widths, strict=True)]
+        args = change_at(args, self.heads, lambda old: _in_form_of(old, new_heads))
+        return change_at(args, self.width, lambda old: _in_form_of(old, new_widths))
 
-    def _wider(self, heads: int, multipliers: Multipliers) -> int:
+    def _more(self, heads: int, multipliers: Multipliers) -> int:
         return nearest_multiple(heads * multipliers.width, self.multiple) if multipliers.width != 1 else heads
 
-    def numbers(self, args: Args) -> list[float]:
+    def sizes(self, args: Args) -> list[float]:
         return _numbers(args, self.width)
 
 
 @dataclass(frozen=True)
-class Factor(_AtPath):
-    """A multiplier that the class itself applies to its depths or widths.
+class MultiplierArg(_AtPath):
+    """An argument by which the class itself multiplies its depths or widths.
 
     Args:
-        path: where it is.
+        path: path of the argument, see `paths`.
         axis: ``depth`` or ``width``.
     """
 
@@ -190,29 +222,45 @@ class Factor(_AtPath):
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         by = getattr(multipliers, self.axis)
-        # Six digits say any width exactly, and print well.
+        # Six significant digits are enough for any width, and are short when printed.
         return _change(args, self.path, lambda value: value if by == 1 else float(f"{value * by:.6g}"))
 
 
 @dataclass(frozen=True)
-class Rewrite:
-    """A family's own way.
+class Custom(Rule):
+    """A rule that is written as two functions.
 
     Args:
-        function: (args, multipliers) -> scaled args.
-        grown: args -> the numbers that grow.
+        scale_args: (args, multipliers) -> scaled args.
+        sizes_of: args -> the depths or widths from which growth is computed.
     """
 
-    function: Callable[[Args, Multipliers], Args]
-    grown: Callable[[Args], list[float]]
+    scale_args: Callable[[Args, Multipliers], Args]
+    sizes_of: Callable[[Args], list[float]]
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
-        return self.function(args, multipliers)
+        return self.scale_args(args, multipliers)
 
-    def numbers(self, args: Args) -> list[float]:
-        return self.grown(args)
+    def sizes(self, args: Args) -> list[float]:
+        return self.sizes_of(args)
 
 
-def _whole(value: float) -> int:
-    """To the nearest whole number, a half away from 0."""
+def _scaled_depth(depth: int, by: float, multiple: int, minimum: int) -> int:
+    """Scale a number of blocks; its change is a multiple of ``multiple``."""
+    change = _round_half_away(depth * (by - 1) / multiple) * multiple
+    while depth + change < min(depth, minimum):
+        change += multiple
+    return depth + change
+
+
+def _in_form_of(old: Any, items: list[int]) -> Any:
+    """Return ``items`` as the type of ``old``: a list, a tuple, or a single number."""
+    return type(old)(items) if isinstance(old, (list, tuple)) else items[0]
+
+
+def _round_half_away(value: float) -> int:
+    """Round to the nearest integer, halves away from 0, so that growing and shrinking by a half both take effect.
+
+    The scaling paper's own models are rounded by `round_depth` instead, which takes halves to even numbers.
+    """
     return int(math.copysign(math.floor(abs(value) + 0.5), value))

@@ -1,4 +1,4 @@
-"""This project's own networks."""
+"""The networks of this package."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -15,9 +15,9 @@ from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 from timm_regnet_ds.scaling.named.anynet import scale_anynet
 
-from .axes import AXES, Axes
-from .efficientnet import BLOCKS
-from .rules import Args, Depth, Factor, Rewrite, Width
+from .efficientnet import EFFICIENTNET_SPEC
+from .rules import Args, Custom, Depth, MultiplierArg, Width
+from .specs import SPECS, ScalingSpec
 
 
 def _anynet_depth(args: Args, multipliers: Multipliers) -> Args:
@@ -28,32 +28,32 @@ def _anynet_width(args: Args, multipliers: Multipliers) -> Args:
     return args | {"model_cfg": scale_anynet(args["model_cfg"], replace(multipliers, depth=1.0))}
 
 
-def _stages(strides: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """A ReXNet's strides, a block each, cut before each that is not 1."""
+def _split_stages(strides: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Split the strides of a network's blocks into stages: a stage starts at each stride that is not 1."""
     starts = [0, *(i for i, stride in enumerate(strides) if stride != 1 and i), len(strides)]
     return [strides[start:end] for start, end in pairwise(starts)]
 
 
-def _deeper(strides: tuple[int, ...], multipliers: Multipliers) -> list[int]:
-    """Strides of as many blocks more in each stage."""
-    stages = _stages(strides)
+def _deeper_strides(strides: tuple[int, ...], multipliers: Multipliers) -> list[int]:
+    """Return the strides of the blocks after scaling the depth of each stage."""
+    stages = _split_stages(strides)
     depths = Depth("depths").scale({"depths": [len(stage) for stage in stages]}, multipliers)["depths"]
     return [stride for stage, depth in zip(stages, depths, strict=True) for stride in (stage[0], *[1] * (depth - 1))]
 
 
-def _blocks(args: Args, multipliers: Multipliers) -> Args:
-    """Each stage deeper, with widths on the same line from the first block to the last."""
+def _deeper_channelnet(args: Args, multipliers: Multipliers) -> Args:
+    """Scale the depth of each stage; widths are interpolated between those of the first and the last block."""
     cfg = args["model_cfg"]
-    strides = _deeper(cfg.strides, multipliers)
-    places = np.linspace(0, len(cfg.widths) - 1, len(strides))
-    widths = np.interp(places, range(len(cfg.widths)), cfg.widths).round().astype(int)
+    strides = _deeper_strides(cfg.strides, multipliers)
+    indices = np.linspace(0, len(cfg.widths) - 1, len(strides))
+    widths = np.interp(indices, range(len(cfg.widths)), cfg.widths).round().astype(int)
     return args | {"model_cfg": replace(cfg, strides=strides, widths=widths.tolist())}
 
 
-def _strides(args: Args, multipliers: Multipliers) -> Args:
-    """Each stage deeper. A plain ReXNet's step from block to block shrinks, so that its widths end where they did."""
+def _deeper_rexnet(args: Args, multipliers: Multipliers) -> Args:
+    """Scale the depth of each stage. A plain ReXNet gets a smaller width step, so that its last width stays."""
     cfg = args["model_cfg"]
-    strides = _deeper(cfg.strides, multipliers)
+    strides = _deeper_strides(cfg.strides, multipliers)
     new: Args = {"strides": tuple(strides)}
     if isinstance(cfg, RexNetPlainCfg) and len(strides) != len(cfg.strides):
         new["width_step"] = nearest_multiple(cfg.width_step * len(cfg.strides) / len(strides), 2)
@@ -64,24 +64,24 @@ def _depths(args: Args) -> list[float]:
     return [len(args["model_cfg"].strides)]
 
 
-AXES |= {
-    AnyNet: Axes(
-        depth=(Rewrite(_anynet_depth, lambda args: list(args["model_cfg"].depths)),),
-        width=(Rewrite(_anynet_width, lambda args: list(args["model_cfg"].widths)),),
-        each_by_itself=True,
+SPECS |= {
+    AnyNet: ScalingSpec(
+        depth=(Custom(_anynet_depth, lambda args: list(args["model_cfg"].depths)),),
+        width=(Custom(_anynet_width, lambda args: list(args["model_cfg"].widths)),),
+        round_independently=True,
     ),
-    efficientnet_zero_init_last: BLOCKS,
-    ChannelNet: Axes(
-        depth=(Rewrite(_blocks, _depths),),
+    efficientnet_zero_init_last: EFFICIENTNET_SPEC,
+    ChannelNet: ScalingSpec(
+        depth=(Custom(_deeper_channelnet, _depths),),
         width=(Width("model_cfg.widths"), Width("model_cfg.stem_width"), Width("model_cfg.head_width")),
     ),
-    CellNet: Axes(depth=(Depth("model_cfg.depth"),), width=(Width("model_cfg.width"),)),
-    RexNetLite: Axes(
-        depth=(Rewrite(_strides, _depths),),
-        width=(Factor("model_cfg.width_mult"), Width("model_cfg.hidden_size")),
+    CellNet: ScalingSpec(depth=(Depth("model_cfg.depth"),), width=(Width("model_cfg.width"),)),
+    RexNetLite: ScalingSpec(
+        depth=(Custom(_deeper_rexnet, _depths),),
+        width=(MultiplierArg("model_cfg.width_mult"), Width("model_cfg.hidden_size")),
     ),
-    RexNetPlain: Axes(
-        depth=(Rewrite(_strides, _depths),),
+    RexNetPlain: ScalingSpec(
+        depth=(Custom(_deeper_rexnet, _depths),),
         width=(
             Width("model_cfg.first_width"),
             Width("model_cfg.width_step", multiple=2),

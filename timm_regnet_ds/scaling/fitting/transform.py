@@ -1,4 +1,4 @@
-"""From a row of the table and multipliers to scaled arguments."""
+"""From a scaling spec and multipliers to scaled arguments."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,8 +9,8 @@ from statistics import fmean
 
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers, Strategy
-from timm_regnet_ds.scaling.families.axes import Axes
-from timm_regnet_ds.scaling.families.rules import Args, Grouped, Rule
+from timm_regnet_ds.scaling.families.rules import Args, GroupWidth, Rule
+from timm_regnet_ds.scaling.families.specs import ScalingSpec
 
 from .flops_shares import Profile
 
@@ -19,13 +19,13 @@ __all__ = ["Scaled", "balance", "rewrite"]
 
 @dataclass(frozen=True)
 class Scaled:
-    """Scaled arguments.
+    """Scaled arguments of a model class.
 
     Attributes:
-        args: of the model's class.
+        args: arguments of the class.
         input_size: (channels, height, width) of images.
         reached: by how much depth, width and resolution have grown, after rounding.
-        area: by how much the area of feature maps has grown; they have whole sides.
+        area: by how much the area of feature maps has grown, after their sides were rounded up.
     """
 
     args: Args
@@ -34,33 +34,33 @@ class Scaled:
     area: float
 
 
-def rewrite(axes: Axes, args: Args, input_size: tuple[int, int, int], multipliers: Multipliers) -> Scaled:
-    """Scale by a row: every number by its own rule."""
+def rewrite(spec: ScalingSpec, args: Args, input_size: tuple[int, int, int], multipliers: Multipliers) -> Scaled:
+    """Scale every number by its own rule, and the images by the resolution multiplier."""
     new = args
-    for rule in (*axes.depth, *axes.width):
+    for rule in (*spec.depth, *spec.width):
         new = rule.scale(new, multipliers)
-    size = _resized(axes, args, input_size, multipliers.resolution)
+    size = _resized(spec, args, input_size, multipliers.resolution)
     ratio = size[-1] / input_size[-1]
-    if axes.finish is not None:
-        new = axes.finish(args, new, ratio)
-    depths = _grown(axes.depth, args, new)
-    grouped = [rule for rule in axes.width if isinstance(rule, Grouped)]
-    widths = _grown([rule for rule in axes.width if not isinstance(rule, Grouped)], args, new)
+    if spec.make_consistent is not None:
+        new = spec.make_consistent(args, new, ratio)
+    depths = _grown(spec.depth, args, new)
+    grouped = [rule for rule in spec.width if isinstance(rule, GroupWidth)]
+    widths = _grown([rule for rule in spec.width if not isinstance(rule, GroupWidth)], args, new)
     width = _width_ratio(widths, depths)
     groups = _width_ratio(_grown(grouped, args, new), []) if grouped else width
     reached = Multipliers(_sum_ratio(depths), width, groups, ratio)
     return Scaled(new, size, reached, _area_ratio(input_size, size))
 
 
-def _resized(axes: Axes, args: Args, size: tuple[int, int, int], by: float) -> tuple[int, int, int]:
+def _resized(spec: ScalingSpec, args: Args, size: tuple[int, int, int], by: float) -> tuple[int, int, int]:
     if by == 1:
         return size
-    multiple = axes.unit(args)
+    multiple = spec.resolution_multiple(args)
     channels, height, width = size
     return channels, nearest_multiple(height * by, multiple), nearest_multiple(width * by, multiple)
 
 
-# Of feature maps, as their share of flops goes: the stage of reduction 16 has the most blocks in most networks.
+# Reductions of the feature maps whose areas are averaged. 16 counts twice: in most networks that stage has most blocks.
 _REDUCTIONS = (4, 8, 16, 16, 32)
 
 
@@ -72,42 +72,43 @@ def _area_ratio(before: tuple[int, int, int], after: tuple[int, int, int]) -> fl
 
 
 def _grown(rules: Sequence[Rule], before: Args, after: Args) -> list[tuple[float, float]]:
-    """Each number that rules scale, (before, after)."""
-    return [pair for rule in rules for pair in zip(rule.numbers(before), rule.numbers(after), strict=False)]
+    """Return (before, after) of each size that the rules scale."""
+    return [pair for rule in rules for pair in zip(rule.sizes(before), rule.sizes(after), strict=False)]
 
 
 def _sum_ratio(depths: list[tuple[float, float]]) -> float:
-    """Growth of the number of blocks, which have about the same flops each."""
+    """Return the growth of the number of blocks, which all have about the same flops."""
     return sum(after for _, after in depths) / sum(before for before, _ in depths) if depths else 1.0
 
 
 def _width_ratio(widths: list[tuple[float, float]], depths: list[tuple[float, float]]) -> float:
-    """Growth of the widths as flops see it: of their squares, a stage as much as it has blocks where that is known."""
+    """Return the root mean square growth of the widths, weighted by the stages' numbers of blocks if they are known."""
     weights = [after for _, after in depths] if len(depths) == len(widths) else [1.0] * len(widths)
     squares = [weight * (after / before) ** 2 for weight, (before, after) in zip(weights, widths, strict=True)]
     return math.sqrt(sum(squares) / sum(weights)) if widths else 1.0
 
 
-# Multipliers around the ideal ones, nearest first, in which rounding may find a better fit.
+# Factors by which multipliers may deviate from the ideal ones, nearest first: rounding may fit better there.
 _AROUND = sorted((1.02**step for step in range(-14, 15)), key=lambda by: abs(math.log(by)))
-_CHOICES = 4  # of each axis
+_CHOICES = 4  # different results that are tried per axis
 
-# How much a deviation from the strategy's multipliers weighs beside the same deviation from its flops.
+# Weight of a deviation from the strategy's multipliers, relative to the same deviation from its flops.
 _SHAPE = 0.3
 
 
 def balance(
-    axes: Axes, args: Args, input_size: tuple[int, int, int], strategy: Strategy, factor: float, base: Profile
+    spec: ScalingSpec, args: Args, input_size: tuple[int, int, int], strategy: Strategy, factor: float, base: Profile
 ) -> Scaled:
-    """Scale by a row so that flops grow by ``factor``: what rounding does to one axis, another makes up for.
+    """Scale so that flops grow by ``factor``: what rounding does to one axis, another compensates for.
 
-    Of the roundings of depth and resolution nearest to the strategy's, and of the widths that then give the flops,
-    the best: little off in flops, and near to the strategy. Axes that the strategy leaves alone stay as they are.
+    Try the few nearest roundings of depth and resolution and, for each, the widths that restore the flops. Return the
+    result with the lowest cost: the error in flops plus 0.3 times the deviation from the strategy. ScalingSpec that the
+    strategy does not scale stay unchanged.
     """
     ideal = strategy.multipliers(factor)
 
     def scaled(depth: float, resolution: float, width: float = 1.0) -> Scaled:
-        return rewrite(axes, args, input_size, Multipliers(depth, width, width, resolution))
+        return rewrite(spec, args, input_size, Multipliers(depth, width, width, resolution))
 
     def cost(found: Scaled) -> float:
         off = abs(math.log(base.growth(found.reached, found.area) / factor))
@@ -117,12 +118,12 @@ def balance(
         )
         return round(off + _SHAPE * shape, 9)  # the same on every machine
 
-    depths = _choices(ideal.depth, lambda by: scaled(by, 1.0)) if axes.depth else [1.0]
+    depths = _choices(ideal.depth, lambda by: scaled(by, 1.0)) if spec.depth else [1.0]
     sides = _choices(ideal.resolution, lambda by: scaled(1.0, by))
     found = []
     for depth, side in product(depths, sides):
         unwidened = scaled(depth, side)
-        if ideal.width == 1 or not axes.width:
+        if ideal.width == 1 or not spec.width:
             found.append(unwidened)
             continue
         width = base.width_for(factor, unwidened.reached.depth * unwidened.area)
@@ -132,7 +133,7 @@ def balance(
 
 
 def _choices(ideal: float, scaled: Callable[[float], Scaled]) -> list[float]:
-    """The few multipliers nearest to the ideal one that give different results."""
+    """Return the few multipliers nearest to the ideal one that give different results."""
     if ideal == 1:
         return [1.0]
     seen: list[Scaled] = []
