@@ -11,9 +11,11 @@ import pytest
 from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.models import RegNetCfg
 from timm_regnet_ds.populations.report import read_populations, report
-from timm_regnet_ds.populations.report.plots import PICTURES
+from timm_regnet_ds.populations.report.plots import PLOTS
 from timm_regnet_ds.populations.report.weighting import normalize
 from timm_regnet_ds.populations.statistics import ks_test
+
+STUDY = Path(__file__).parents[1] / "benchmarks" / "results" / "fashion-mnist"
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 
@@ -81,7 +83,7 @@ def written(two_spaces, tmp_path_factory):
 def figures(two_spaces):
     populations = read_populations(two_spaces)
     normalizations = [normalize(populations, "flops")]
-    return {name: figure for draw in PICTURES for name, figure in draw(populations, normalizations)}
+    return {name: figure for draw in PLOTS for name, figure in draw(populations, normalizations)}
 
 
 def read_csv(path):
@@ -207,6 +209,20 @@ def test_a_space_of_which_every_model_failed_is_in_the_table_alone(tmp_path, rng
     assert "| Cells | 0 | 1 | – |" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_rows_of_the_first_published_version_are_read():
+    populations = read_populations([STUDY / "rows.jsonl"])
+    names = ["anynetx_a", "anynetx_e", "regnetx", "resnext_a", "resnext_b"]
+    assert sorted((p.space, len(p), p.failures.total()) for p in populations) == [(name, 32, 0) for name in names]
+    means = {row["space"]: float(row["mean error (%)"]) for row in read_csv(STUDY / "report" / "spaces.csv")}
+    assert {p.space: p.errors.mean() for p in populations} == pytest.approx(means)
+
+
+def test_a_setting_that_a_row_lacks_had_its_default(tmp_path):
+    older, newer = row("A", 0, 30.0), row("B", 0, 31.0, batch_size=128, optimizer="sgd")
+    assert "batch_size" not in older
+    assert len(read_populations([write(tmp_path / "a.jsonl", [older, newer])])) == 2
+
+
 def test_names_that_are_no_file_names(tmp_path):
     rows = [row(space, i, 30.0 + i) for space in ("a/b", "a b", "a|b") for i in range(3)]
     paths = report(write(tmp_path / "a.jsonl", rows), tmp_path / "out")
@@ -298,6 +314,8 @@ def test_rows_of_two_versions_are_refused(tmp_path):
             [row("A", 0, 30.0), row("A", 1, 30.0, epochs=20)],
             "under the same training, not with epochs 10 in .* and 20 in",
         ),
+        ([row("A", 0, 30.0), row("A", 1, 30.0, resolution=64)], "not with resolution 32 in .* and 64 in"),
+        ([row("A", 0, 30.0), row("A", 1, 30.0, batch_size=64)], "not with batch_size 128 in .* and 64 in"),
         (
             [row("A", 0, 30.0), row("B", 0, 30.0, dataset="digits")],
             "not with dataset .* in .* and digits in .*model 0 of B",

@@ -10,6 +10,7 @@ import signal
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +22,15 @@ import timm_regnet_ds as trd
 from timm_regnet_ds import spaces
 from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
 from timm_regnet_ds.populations.sweep import Outcome, Plan, load_plan, measure_sharing, sweep
-from timm_regnet_ds.populations.sweep.data import Resident, open_data
-from timm_regnet_ds.populations.sweep.jobs import Chunk
-from timm_regnet_ds.populations.sweep.tasks import done, properties, tasks_of
-from timm_regnet_ds.populations.sweep.train import trainer
+from timm_regnet_ds.populations.sweep.data import InMemoryData, open_data
+from timm_regnet_ds.populations.sweep.jobs import SweepJob
+from timm_regnet_ds.populations.sweep.tasks import finished_keys, properties, tasks_of
+from timm_regnet_ds.populations.sweep.train import make_trainer
 from timm_regnet_ds.spaces.nas import NasSpace
 
 CPU = torch.device("cpu")
+
+STUDY = Path(__file__).parents[1] / "benchmarks" / "results" / "fashion-mnist"
 
 TINY = NasSpace("tiny", ("skip_connect", "sep_conv_3x3"), nodes=2, concat="loose", widths=(8,), depths=(3,))
 
@@ -61,7 +64,12 @@ def test_a_plan_is_read_with_the_papers_settings(tmp_path):
         ("spaces: [enas, enas]", "spaces has a name twice"),
         ("spaces: []", "spaces must be a list of names"),
         ("dataset: 3", "dataset must be a name, not 3"),
-        ("seed: [", "is no YAML"),
+        ("optimizer: 3", "optimizer must be a name, not 3"),
+        ("output: 3", "output must be a path, not 3"),
+        ("download: 3", "download must be true or false, not 3"),
+        ("num_classes: 0", "num_classes must be a whole number of at least 1, not 0"),
+        ("change: 3", "change must be a mapping, not 3"),
+        ("seed: [", "is not valid YAML"),
     ],
 )
 def test_what_is_wrong_in_a_plan_is_named(tmp_path, text, message):
@@ -130,11 +138,26 @@ def test_fashion_mnist_is_read_from_its_files(tmp_path, plan):
         (tmp_path / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(array)))
         (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels))
     data = open_data(plan, CPU)
-    assert (data.num_classes, data.in_chans, data.updates) == (7, 1, 2)
-    ((found, labels),) = data.validation()
+    assert (data.num_classes, data.in_chans, data.updates_per_epoch) == (7, 1, 2)
+    ((found, labels),) = data.validation_batches()
     assert labels.tolist() == [0, 1, 2, 3, 4]
     torch.testing.assert_close(found, torch.tensor(images["t10k"] / 127.5 - 1, dtype=torch.float32)[:, None])
-    assert [len(batch) for batch, _ in data.training(torch.Generator())] == [3, 3]
+    assert [len(batch) for batch, _ in data.training_batches(torch.Generator())] == [3, 3]
+
+
+def test_fashion_mnist_is_downloaded_if_its_files_are_missing(tmp_path, plan, monkeypatch):
+    asked = []
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.download", lambda self: asked.append(self.root))
+    with pytest.raises(RuntimeError, match="Dataset not found"):
+        open_data(replace(plan, dataset="fashion-mnist", data_dir=tmp_path, download=True), CPU)
+    assert asked == [tmp_path]
+
+
+def test_a_file_that_is_not_an_idx_file_is_named(tmp_path, plan):
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / f"{name}-ubyte").write_bytes(b"not an IDX file")
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.* is not an IDX file of Fashion-MNIST"):
+        open_data(replace(plan, dataset="fashion-mnist", data_dir=tmp_path), CPU)
 
 
 def test_a_dataset_by_timms_name(tmp_path, plan):
@@ -150,21 +173,21 @@ def test_a_dataset_by_timms_name(tmp_path, plan):
         open_data(plan, CPU)
     data = open_data(replace(plan, num_classes=2), CPU)
     generator = torch.Generator().manual_seed(1)
-    first, second = (list(data.training(generator)) for _ in range(2))
-    assert data.updates == len(first) == 3
+    first, second = (list(data.training_batches(generator)) for _ in range(2))
+    assert data.updates_per_epoch == len(first) == 3
     assert {tuple(images.shape) for images, _ in first} == {(4, 3, 16, 16)}
     assert not torch.equal(first[0][0], second[0][0])
-    assert sorted(torch.cat([labels for _, labels in data.validation()]).tolist()) == [0] * 3 + [1] * 3
+    assert sorted(torch.cat([labels for _, labels in data.validation_batches()]).tolist()) == [0] * 3 + [1] * 3
 
 
 def test_augmented_images_are_shifted_and_mirrored():
     image = torch.arange(1, 257, dtype=torch.uint8).reshape(1, 1, 16, 16)
     batch = image.expand(64, 1, 16, 16)
-    data = Resident(batch, torch.zeros(64), batch, torch.zeros(64), 64, True, 1)
+    data = InMemoryData(batch, torch.zeros(64), batch, torch.zeros(64), 64, True, 1)
     padded = nn.functional.pad(image, [2] * 4)
     possible = {padded[..., i : i + 16, j : j + 16].numpy().tobytes() for i in range(5) for j in range(5)}
     mirrored = {padded[..., i : i + 16, j : j + 16].flip(3).numpy().tobytes() for i in range(5) for j in range(5)}
-    ((images, _),) = data.training(torch.Generator())
+    ((images, _),) = data.training_batches(torch.Generator())
     found = {((x + 1) * 127.5).round().byte().numpy().tobytes() for x in images}
     assert found <= possible | mirrored
     assert found & possible
@@ -175,7 +198,7 @@ def test_augmented_images_are_shifted_and_mirrored():
 def test_digits_are_learnt_and_the_same_task_gives_the_same_error(plan, monkeypatch):
     monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
     plan = replace(plan, spaces=("tiny",), epochs=4, batch_size=32)
-    train = trainer(plan)
+    train = make_trainer(plan)
     task = max(tasks_of(plan), key=lambda task: task.flops)
     outcome = train(task)
     assert outcome.failure is None
@@ -186,7 +209,7 @@ def test_digits_are_learnt_and_the_same_task_gives_the_same_error(plan, monkeypa
 def test_a_model_that_diverges_is_a_row_with_its_reason(plan, monkeypatch):
     monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
     plan = replace(plan, spaces=("tiny",), learning_rate=1e30, models=1)
-    Chunk(plan, tuple(tasks_of(plan)))()
+    SweepJob(plan, tuple(tasks_of(plan)))()
     (row,) = plan.rows.read()
     assert row["error"] is None
     assert row["failure"] == "the loss was not finite in epoch 1"
@@ -205,7 +228,7 @@ def test_a_model_that_cannot_be_trained_is_a_row_with_its_reason(plan, monkeypat
         raise exception
 
     monkeypatch.setattr(type(spaces.get_space("enas")), "build", build)
-    Chunk(plan, tuple(tasks_of(plan)))()
+    SweepJob(plan, tuple(tasks_of(plan)))()
     rows = plan.rows.read()
     assert len(rows) == 4
     assert all(row["error"] is None and row["failure"].startswith(reason) for row in rows)
@@ -213,7 +236,7 @@ def test_a_model_that_cannot_be_trained_is_a_row_with_its_reason(plan, monkeypat
 
 def test_a_row_has_what_a_report_needs(plan):
     task = tasks_of(plan)[2]
-    Chunk(plan, (task,), stub)()
+    SweepJob(plan, (task,), stub)()
     (row,) = plan.rows.read()
     config = spaces.get_space("enas").from_json(row["config"])
     assert list(spaces.get_space("enas").sample(4))[2] == config
@@ -258,7 +281,9 @@ def workers(plan, tasks, processes):
     """Processes of a group of their own that all work through the same tasks."""
     os.setpgid(0, 0)
     plan.folder.mkdir(exist_ok=True)
-    children = [multiprocessing.get_context("fork").Process(target=Chunk(plan, tasks, stub)) for _ in range(processes)]
+    children = [
+        multiprocessing.get_context("fork").Process(target=SweepJob(plan, tasks, stub)) for _ in range(processes)
+    ]
     for child in children:
         child.start()
     for child in children:
@@ -270,7 +295,7 @@ def test_killed_at_any_instant_no_model_is_lost_or_trained_twice(plan):
     tasks = tuple(tasks_of(plan))
     rng = random.Random(0)
     kills = 0
-    while len(done(plan, tasks)) < len(tasks):
+    while len(finished_keys(plan, tasks)) < len(tasks):
         group = multiprocessing.get_context("fork").Process(target=workers, args=(plan, tasks, 2))
         before = size(plan)
         group.start()
@@ -362,7 +387,7 @@ def test_a_job_that_fails_otherwise_ends_the_sweep(plan, tmp_path):
 
 
 def test_rows_of_another_plan_are_refused(plan):
-    Chunk(plan, tuple(tasks_of(plan)), stub)()
+    SweepJob(plan, tuple(tasks_of(plan)), stub)()
     with pytest.raises(ValueError, match="enas number 0 with epochs 1, the plan 2: it is the file of another plan"):
         sweep(replace(plan, epochs=2), stub)
     with pytest.raises(ValueError, match="with batch_size 128, the plan 64"):
@@ -371,13 +396,31 @@ def test_rows_of_another_plan_are_refused(plan):
         sweep(replace(plan, flops=(max(task.flops for task in tasks_of(plan)), None)), stub)
 
 
+def test_a_row_of_an_older_version_lacks_settings_that_had_their_defaults(plan):
+    tasks = tuple(tasks_of(plan))
+    SweepJob(plan, tasks, stub)()
+    rows = [json.loads(line) for line in plan.output.read_text().splitlines()]
+    for row in rows:
+        del row["scheduler"], row["batch_size"]
+    plan.output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(finished_keys(plan, tasks)) == 4
+    with pytest.raises(ValueError, match="with batch_size 128, the plan 64"):
+        finished_keys(replace(plan, batch_size=64), tasks)
+
+
+def test_the_committed_study_is_finished():
+    """Rows of the first published version are those of their plan."""
+    plan = load_plan(STUDY / "plan.yaml")
+    assert len(finished_keys(plan, tasks_of(plan))) == 5 * 32
+
+
 def test_a_row_without_its_end_is_written_again(plan):
     tasks = tuple(tasks_of(plan))
-    Chunk(plan, tasks, stub)()
+    SweepJob(plan, tasks, stub)()
     whole = plan.output.read_bytes()
     plan.output.write_bytes(whole[:-20])
-    assert len(done(plan, tasks)) == 3
-    Chunk(plan, tasks, stub)()
+    assert len(finished_keys(plan, tasks)) == 3
+    SweepJob(plan, tasks, stub)()
     assert sorted(json.loads(line)["index"] for line in plan.output.read_text().splitlines()) == [0, 1, 2, 3]
     assert math.isclose(sum(row["error"] for row in plan.rows.read()), 6.0)
 
@@ -394,7 +437,7 @@ def test_sharing_a_device_is_measured_against_one_by_one(plan):
 def test_sharing_a_device_by_turns_gains_nothing(plan, monkeypatch):
     """Two models of 1000 and 100 images a second, each of which has half of the time when they are together."""
     rates = {1: [1000.0, 100.0], 2: [500.0, 50.0]}
-    monkeypatch.setattr("timm_regnet_ds.populations.sweep.sharing._rates", lambda plan, *_: rates[plan.together])
+    monkeypatch.setattr("timm_regnet_ds.populations.sweep.sharing._throughputs", lambda plan, *_: rates[plan.together])
     found = measure_sharing(replace(plan, together=2))
     assert found.together == found.one_by_one == 550
     assert "(1.00 times as many)" in str(found)

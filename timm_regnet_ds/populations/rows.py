@@ -1,18 +1,12 @@
-"""Files of a population's rows: a trained model, or why it is none, each."""
+"""Result files of a sweep: one row per model, with its error or the reason why it failed."""
 
 from pathlib import Path
 
 from timm_regnet_ds.files.rows import RowsFile
 
-__all__ = ["SETTINGS", "population_file"]
-
-# What errors depend on, besides the model.
-SETTINGS = (
-    *("dataset", "epochs", "batch_size", "learning_rate", "weight_decay", "momentum", "smoothing"),
-    *("optimizer", "scheduler"),
-)
+__all__ = ["population_file"]
 
 
 def population_file(path: str | Path) -> RowsFile:
-    """The file of rows at a path."""
+    """The file of a population's rows at ``path``."""
     return RowsFile(Path(path), "population", 1)

@@ -1,4 +1,4 @@
-"""What the papers draw of populations, from the rows of a sweep."""
+"""Reports that compare populations with the papers' statistics and plots, from the rows of sweeps."""
 
 from .populations import Population, read_populations
 from .report import report

@@ -1,4 +1,4 @@
-"""The report: every picture, the tables, and a page that shows them."""
+"""The report of populations: plots, tables, and a Markdown page that shows them."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,8 @@ import numpy as np
 from timm_regnet_ds.files.atomic import save_figure, write_text
 from timm_regnet_ds.files.tables import csv_text
 
-from .plots import PICTURES
-from .populations import COMPLEXITIES, Population, read_populations
+from .plots import PLOTS
+from .populations import COMPLEXITY_UNITS, Population, read_populations
 from .tables import ks_rows, page_table, space_rows
 from .weighting import Normalization, normalize
 
@@ -24,22 +24,23 @@ def report(
     output: str | os.PathLike[str],
     epsilon: float | None = None,
 ) -> list[Path]:
-    """Draw what the papers draw of one or more populations, and write their tables.
+    """Draw the papers' plots of one or more populations and write tables that compare them.
 
-    Models that failed are counted and otherwise left out.
+    Failed models are counted and otherwise left out.
 
     Args:
-        rows_files: one or several files of a sweep's rows.
-        output: folder for ``report.md``, ``spaces.csv``, ``ks.csv`` (of two spaces or more) and the pictures; each is
-            written whole.
-        epsilon: error in percent up to which the area under the EDFs is taken. ``None``: the median of all models.
+        rows_files: one or several files with the rows of sweeps.
+        output: directory for ``report.md``, ``spaces.csv``, the plots and, for two or more spaces, ``ks.csv``; each
+            file is written completely or not at all.
+        epsilon: ε in percent, the error up to which the area under the EDFs is computed. ``None``: the median error
+            of all models.
 
     Returns:
-        What was written, ``report.md`` first.
+        Paths of the written files, ``report.md`` first.
 
     Raises:
-        ValueError: rows that cannot be compared or read, or no model with an error.
-        FileNotFoundError: no such file of rows.
+        ValueError: rows that cannot be read or compared, or no model with an error.
+        FileNotFoundError: a file of rows does not exist.
         ImportError: matplotlib is not installed.
     """
     files = [rows_files] if isinstance(rows_files, (str, os.PathLike)) else rows_files
@@ -48,30 +49,28 @@ def report(
     if not trained:
         raise ValueError(f"none of the {sum(p.failures.total() for p in populations)} models has an error: all failed")
     epsilon = float(np.median(np.concatenate([p.errors for p in trained]))) if epsilon is None else epsilon
-    normalizations, without = _normalizations(trained)
+    normalizations, reasons = _normalizations(trained)
     spaces, pairs = space_rows(populations, epsilon), ks_rows(trained, normalizations)
 
     folder = Path(output)
     tables = {"spaces.csv": spaces} | ({"ks.csv": pairs} if pairs else {})
     paths = [write_text(folder / name, csv_text(rows)) for name, rows in tables.items()]
-    pictures = [
-        save_figure(figure, folder / f"{name}.png")
-        for draw in PICTURES
-        for name, figure in draw(trained, normalizations)
+    plots = [
+        save_figure(figure, folder / f"{name}.png") for draw in PLOTS for name, figure in draw(trained, normalizations)
     ]
-    page = _page(populations, spaces, pairs, [*map(str, normalizations)], without, pictures)
-    return [write_text(folder / "report.md", page), *paths, *pictures]
+    page = _page(populations, spaces, pairs, [*map(str, normalizations)], reasons, plots)
+    return [write_text(folder / "report.md", page), *paths, *plots]
 
 
 def _normalizations(populations: Sequence[Population]) -> tuple[list[Normalization], list[str]]:
-    """By each complexity for which there is one; and why there is none for the others."""
-    found, without = [], []
-    for name in COMPLEXITIES:
+    """The normalization by each metric, and the reasons why the populations cannot be normalized by the others."""
+    found, reasons = [], []
+    for metric in COMPLEXITY_UNITS:
         try:
-            found.append(normalize(populations, name))
+            found.append(normalize(populations, metric))
         except ValueError as error:
-            without.append(f"{name}: {error}")
-    return found, without
+            reasons.append(f"{metric}: {error}")
+    return found, reasons
 
 
 def _page(
@@ -79,8 +78,8 @@ def _page(
     spaces: Sequence[dict[str, Any]],
     pairs: Sequence[dict[str, Any]],
     normalized: Sequence[str],
-    without: Sequence[str],
-    pictures: Sequence[Path],
+    not_normalized: Sequence[str],
+    plots: Sequence[Path],
 ) -> str:
     parts = ["# Populations\n", page_table(spaces)]
     failures = [
@@ -90,6 +89,6 @@ def _page(
     if pairs:
         parts += ["## Kolmogorov–Smirnov test between each pair\n", page_table(pairs)]
     parts.append("".join(f"- Normalized: {text}\n" for text in normalized))
-    parts.append("".join(f"- Not normalized by {text}\n" for text in without))
-    parts.append("\n".join(f"![{path.stem}]({quote(path.name)})\n" for path in pictures))
+    parts.append("".join(f"- Not normalized by {text}\n" for text in not_normalized))
+    parts.append("\n".join(f"![{path.stem}]({quote(path.name)})\n" for path in plots))
     return "\n".join(filter(None, parts))

@@ -1,4 +1,4 @@
-"""What the pictures have in common."""
+"""What the plots have in common: panels, line styles, labels and scales."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -6,24 +6,24 @@ from typing import Any
 
 from timm_regnet_ds.populations.statistics import effective_size
 
-from .populations import COMPLEXITIES, Population
+from .populations import COMPLEXITY_UNITS, Population
 from .weighting import Normalization
 
-__all__ = ["ERROR", "colours", "complexity_label", "count", "legend_below", "panels", "pick_scale"]
+__all__ = ["ERROR_LABEL", "axis_label", "count_label", "legend_below", "panels", "set_x_scale", "with_line_styles"]
 
-ERROR = "top-1 error (%)"
+ERROR_LABEL = "top-1 error (%)"
 
 
 def panels(
     number: int, columns: int = 4, size: tuple[float, float] = (4.2, 3.6), **options: Any
 ) -> tuple[Any, list[Any]]:
-    """A figure and its ``number`` axes, row by row.
+    """Make a figure with ``number`` axes in a grid; return the figure and the axes, row by row.
 
     Args:
-        number: of panels.
-        columns: most panels in a row.
-        size: inches of a panel, wide and high.
-        options: of ``Figure.subplots``.
+        number: number of panels.
+        columns: maximum number of panels in a row.
+        size: width and height of a panel in inches.
+        **options: passed to ``Figure.subplots``.
     """
     from matplotlib.figure import Figure
 
@@ -34,36 +34,36 @@ def panels(
     axes = list(grid.flat)
     for unused in axes[number:]:
         unused.remove()
-    for one in axes[:number]:
-        one.grid(alpha=0.3)
+    for axis in axes[:number]:
+        axis.grid(alpha=0.3)
     return figure, axes[:number]
 
 
-def colours(populations: Sequence[Population]) -> Iterator[tuple[Population, dict[str, Any]]]:
-    """Each population with the colour and the dashes of its lines, the same in every picture."""
+def with_line_styles(populations: Sequence[Population]) -> Iterator[tuple[Population, dict[str, Any]]]:
+    """Each population with the colour and dashes of its lines, which are the same in all plots."""
     for i, population in enumerate(populations):
         yield population, {"color": f"C{i % 10}", "linestyle": ("-", "--", ":", "-.")[i // 10 % 4]}
 
 
-def count(population: Population, normalization: Normalization | None = None) -> str:
-    """Number of models, or the effective number of normalized ones, as legends have it."""
+def count_label(population: Population, normalization: Normalization | None = None) -> str:
+    """The number of models, or their effective number under a normalization, as text for a legend."""
     if normalization is None:
         return f"n={len(population)}"
     return f"effective n={effective_size(normalization.weights[population.space]):.0f}"
 
 
 def legend_below(axis: Any) -> None:
-    """A legend where no curve can run through it."""
+    """Put the legend below the axes, where it hides no curve."""
     axis.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
 
 
-def complexity_label(name: str) -> str:
-    """A complexity and its unit, for an axis; other properties are their names."""
-    return f"{name} ({COMPLEXITIES[name].sign})" if name in COMPLEXITIES else name
+def axis_label(name: str) -> str:
+    """The name of a property, with the unit if it is flops, params or acts."""
+    return f"{name} ({COMPLEXITY_UNITS[name].symbol})" if name in COMPLEXITY_UNITS else name
 
 
-def pick_scale(axis: Any, low: float, high: float) -> None:
-    """A logarithmic x axis, with plain numbers, where positive values span more than a decade."""
+def set_x_scale(axis: Any, low: float, high: float) -> None:
+    """Make the x axis logarithmic, with plain numbers, if the values are positive and span more than a decade."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     if low > 0 and high > 10 * low:

@@ -1,4 +1,4 @@
-"""The tables of a report: the spaces, and the KS test between each pair."""
+"""The tables of a report: one of the design spaces, and one of the KS test between each pair of them."""
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
@@ -9,7 +9,7 @@ import numpy as np
 from timm_regnet_ds.files.tables import column_names, markdown
 from timm_regnet_ds.populations.statistics import edf, ks_test
 
-from .populations import COMPLEXITIES, Population
+from .populations import COMPLEXITY_UNITS, Population
 from .weighting import Normalization
 
 __all__ = ["ks_rows", "page_table", "space_rows"]
@@ -18,50 +18,55 @@ Row = dict[str, Any]
 
 
 def space_rows(populations: Sequence[Population], epsilon: float) -> list[Row]:
-    """Of each space: number of models and failures, errors in percent, ranges of complexity, area under the EDF."""
+    """For each space: models and failures, errors in percent, area under the error EDF up to ε, complexity ranges."""
     return [
-        {"space": p.space, "models": len(p), "failed": p.failures.total()} | (_figures(p, epsilon) if len(p) else {})
+        {"space": p.space, "models": len(p), "failed": p.failures.total()}
+        | (_error_summary(p, epsilon) | _complexity_ranges(p) if len(p) else {})
         for p in populations
     ]
 
 
-def _figures(population: Population, epsilon: float) -> Row:
+def _error_summary(population: Population, epsilon: float) -> Row:
     errors = population.errors
-    row = {
+    return {
         "min error (%)": errors.min(),
         "mean error (%)": errors.mean(),
         "median error (%)": float(np.median(errors)),
         f"area to {epsilon:.4g}%": edf(errors).area(epsilon),
     }
-    for name, unit in COMPLEXITIES.items():
-        values = population.complexity(name) / unit.size
-        row |= {f"least {name} ({unit.sign})": values.min(), f"largest {name} ({unit.sign})": values.max()}
+
+
+def _complexity_ranges(population: Population) -> Row:
+    row: Row = {}
+    for metric, unit in COMPLEXITY_UNITS.items():
+        values = population.complexity(metric) / unit.size
+        row |= {f"least {metric} ({unit.symbol})": values.min(), f"largest {metric} ({unit.symbol})": values.max()}
     return row
 
 
 def ks_rows(populations: Sequence[Population], normalizations: Iterable[Normalization]) -> list[Row]:
-    """D and p of the KS test between each pair of spaces, as they are and normalized."""
+    """For each pair of spaces: D and p-value of the KS test, without weights and for each normalization."""
     rows = []
     for first, second in combinations(populations, 2):
         row: Row = {"space": first.space, "and": second.space}
         row |= _ks("", first, second, None)
         for normalization in normalizations:
-            row |= _ks(f" given {normalization.complexity}", first, second, normalization)
+            row |= _ks(f" given {normalization.metric}", first, second, normalization)
         rows.append(row)
     return rows
 
 
-def _ks(given: str, first: Population, second: Population, normalization: Normalization | None) -> Row:
+def _ks(suffix: str, first: Population, second: Population, normalization: Normalization | None) -> Row:
     weights = [None if normalization is None else normalization.weights[p.space] for p in (first, second)]
     test = ks_test(first.errors, second.errors, *weights)
-    return {f"D{given}": test.statistic, f"p{given}": test.pvalue}
+    return {f"D{suffix}": test.statistic, f"p{suffix}": test.pvalue}
 
 
 def page_table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table of four digits; what a row lacks is a dash."""
+    """Rows as a Markdown table; numbers have four digits, and a value that a row lacks is a dash."""
     columns = column_names(rows)
-    words = sum(name in ("space", "and") for name in columns)
-    return markdown(columns, ([_cell(row.get(name, "–")) for name in columns] for row in rows), words) + "\n"
+    text_columns = sum(name in ("space", "and") for name in columns)
+    return markdown(columns, ([_cell(row.get(name, "–")) for name in columns] for row in rows), text_columns) + "\n"
 
 
 def _cell(value: Any) -> str:

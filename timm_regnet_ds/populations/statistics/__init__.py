@@ -1,8 +1,9 @@
-"""Statistics of populations of models, in NumPy and SciPy alone.
+"""Statistics of populations of models; they need only NumPy and SciPy.
 
-The tools of On Network Design Spaces for Visual Recognition (NDS, §4) and of Designing Network Design Spaces (RegNet,
-§3.1 and §3.3). Errors and complexities are one number a model, in any unit; weights are one number a model, and only
-their ratios count. Whatever is not finite, empty or of another length raises a ValueError that says so.
+These are the tools of On Network Design Spaces for Visual Recognition (NDS, §4) and of Designing Network Design Spaces
+(RegNet, §3.1 and §3.3). Errors, complexities and weights are arrays with one number per model. Errors and complexities
+may have any unit; weights may have any sum. Empty input, different lengths and numbers that are not finite raise a
+ValueError.
 """
 
 from .bootstrap import BestRange, best_range

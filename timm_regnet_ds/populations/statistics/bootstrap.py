@@ -7,14 +7,19 @@ from numpy.typing import ArrayLike
 
 from timm_regnet_ds._check import check_float, check_int
 
-from .validation import finite
+from .validation import check_finite
 
 __all__ = ["BestRange", "best_range"]
 
 
 @dataclass(frozen=True)
 class BestRange:
-    """The property of the best model, with confidence from ``low`` to ``high``; ``best`` is the most likely value."""
+    """Confidence interval of a property's best value.
+
+    Attributes:
+        low, high: ends of the interval.
+        best: median of the draws, the most likely best value.
+    """
 
     low: float
     best: float
@@ -31,24 +36,25 @@ def best_range(
 ) -> BestRange:
     """Empirical bootstrap of a property's best value, over pairs (x_i, e_i).
 
-    Draw m = fraction·n pairs with replacement, take the x of the lowest error, repeat: the median is the most likely
-    best value, and the quantiles (1 ∓ confidence)/2 its range. All three are values that occur.
+    Draw m = fraction·n pairs with replacement, take the x of the lowest error, and repeat. The median of the results
+    is the most likely best value; their quantiles (1 ∓ confidence)/2 are the ends of its interval. All three are
+    elements of ``values``.
 
-    The lowest of m ranks drawn evenly from n is r with P(at least r) = (1 − r/n)^m, so each repeat draws that rank
-    straight from this distribution and costs one random number, whatever m is.
+    The lowest R of m ranks drawn uniformly from 0 to n − 1 has P(R ≥ r) = (1 − r/n)^m. Each repeat draws R from this
+    distribution, which takes one random number for any m.
 
     Args:
-        values: x_i, shape (n,).
-        errors: e_i, shape (n,).
-        fraction: of the pairs in a draw, above 0, at most 1.
-        repeats: draws.
-        confidence: between 0 and 1.
-        seed: of the draws.
+        values: the property x_i of each model, shape (n,).
+        errors: the error e_i of each model, shape (n,).
+        fraction: m/n, above 0 and at most 1.
+        repeats: number of draws.
+        confidence: confidence level, above 0 and at most 1.
+        seed: seed of the random numbers.
 
     Raises:
-        ValueError: no pairs, as many values as errors there are not, one that is not finite, a setting out of range.
+        ValueError: empty input, different lengths, a number that is not finite, or a parameter out of range.
     """
-    x, e = finite("values", values), finite("errors", errors)
+    x, e = check_finite("values", values), check_finite("errors", errors)
     if x.size != e.size:
         raise ValueError(f"{x.size} values for {e.size} errors")
     n = e.size
@@ -57,9 +63,9 @@ def best_range(
     rng = np.random.default_rng(seed)
     order = np.argsort(e, kind="stable")
     ranked = e[order]
-    # 1 − U^(1/m) is below 1 but for rounding.
+    # The minimum is there because 1 − U^(1/m) may be rounded to 1.
     rank = np.minimum((n * (1 - rng.random(check_int("repeats", repeats)) ** (1 / m))).astype(np.int64), n - 1)
-    # Of models with the same error, any may come first in a draw.
+    # Models with the same error are equally likely to be the best of a draw.
     first = np.searchsorted(ranked, ranked[rank], side="left")
     end = np.searchsorted(ranked, ranked[rank], side="right")
     found = x[order[rng.integers(first, end)]]

@@ -15,7 +15,12 @@ __all__ = ["KS", "ks_test"]
 
 @dataclass(frozen=True)
 class KS:
-    """D, and the chance of at least as large a D between two samples of one distribution."""
+    """Result of a two-sample KS test.
+
+    Attributes:
+        statistic: D, from 0 to 1.
+        pvalue: the probability of a D at least as large if both samples come from the same distribution.
+    """
 
     statistic: float
     pvalue: float
@@ -27,25 +32,26 @@ def ks_test(
     first_weights: ArrayLike | None = None,
     second_weights: ArrayLike | None = None,
 ) -> KS:
-    """Whether two populations' errors may come from one distribution: D = sup_x |F1(x) − F2(x)| (NDS Eq. 2).
+    """Test whether two populations' errors come from the same distribution: D = sup_x |F1(x) − F2(x)| (NDS Eq. 2).
 
-    The p-value is SciPy's where no weights are given. With weights it is the asymptotic one for the effective sizes;
-    of weights by a complexity on which the errors depend, it errs on the large side.
+    Without weights the p-value is that of ``scipy.stats.ks_2samp``. With weights it is the asymptotic p-value for the
+    effective sample sizes; if the weights follow from a complexity on which the errors depend, it is too large rather
+    than too small.
 
     Args:
         first, second: errors, shapes (n1,) and (n2,).
-        first_weights, second_weights: of the errors. ``None``: equal.
+        first_weights, second_weights: weights of the errors, of the same shapes. ``None``: equal weights.
 
     Raises:
-        ValueError: no errors, one that is not finite, or weights that do not fit.
+        ValueError: empty input, a number that is not finite, different lengths, or a negative weight.
     """
     one, two = edf(first, first_weights), edf(second, second_weights)
-    # Both are constant up to and including the next value of either.
+    # Between two neighbouring values both functions are constant, so the supremum is attained at one of the values.
     points = np.concatenate((one.values, two.values))
     statistic = float(np.abs(one(points) - two(points)).max())
     if first_weights is None and second_weights is None:
         with warnings.catch_warnings():
-            # Where rounding spoils the exact p-value, SciPy takes the asymptotic one and says so.
+            # SciPy warns when it falls back from the exact p-value to the asymptotic one.
             warnings.simplefilter("ignore", RuntimeWarning)
             return KS(statistic, float(ks_2samp(one.values, two.values).pvalue))
     n1, n2 = effective_size(one.weights), effective_size(two.weights)

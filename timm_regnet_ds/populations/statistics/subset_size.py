@@ -8,19 +8,19 @@ from numpy.typing import ArrayLike
 
 from timm_regnet_ds._check import check_int
 
-from .validation import FloatArray, IntArray, finite, sizes_within
+from .validation import FloatArray, IntArray, check_finite, sample_sizes_or_default
 
 __all__ = ["SampleSizes", "sample_sizes"]
 
 
 @dataclass(frozen=True, eq=False)
 class SampleSizes:
-    """KS statistic D between a population and parts of it, for several sizes of part; every field has shape (k,).
+    """KS statistic D between a population and random subsets of it, for k sizes; every field has shape (k,).
 
     Attributes:
-        sizes: models in the part.
-        mean: of D over the parts drawn.
-        std: of D over the parts drawn.
+        sizes: numbers of models in a subset.
+        mean: mean of D over the subsets.
+        std: standard deviation of D over the subsets.
     """
 
     sizes: IntArray
@@ -31,29 +31,32 @@ class SampleSizes:
 def sample_sizes(
     errors: ArrayLike, sizes: Iterable[int] | None = None, repeats: int = 100, seed: int = 0
 ) -> SampleSizes:
-    """How far a part of a population is from the whole: D (NDS Eq. 2) as in NDS Figure 7, right.
+    """The KS statistic D (NDS Eq. 2) between a population and random subsets of it, as in NDS Figure 7, right.
+
+    It tells how many models suffice to represent a design space. The report does not draw it.
 
     Args:
-        errors: shape (n,).
-        sizes: models in a part, drawn without replacement, from 1 to n. ``None``: 1, n and about six a decade between.
-        repeats: parts drawn of each size.
-        seed: of the draws.
+        errors: one per model, shape (n,).
+        sizes: numbers of models in a subset, drawn without replacement, from 1 to n. ``None``: about six per decade, 1
+            and n included.
+        repeats: number of subsets of each size.
+        seed: seed of the random numbers.
 
     Raises:
-        ValueError: no errors, one that is not finite, or a size beyond n.
+        ValueError: empty input, a number that is not finite, or a size that is not from 1 to n.
     """
-    e, repeats = finite("errors", errors), check_int("repeats", repeats)
-    m = sizes_within(sizes, e.size)
+    e, repeats = check_finite("errors", errors), check_int("repeats", repeats)
+    m = sample_sizes_or_default(sizes, e.size)
     rng = np.random.default_rng(seed)
     values, codes = np.unique(e, return_inverse=True)
 
-    def cumulative(part: IntArray) -> FloatArray:
-        return np.cumsum(np.bincount(part, minlength=values.size)) / part.size
+    def cumulative(subset: IntArray) -> FloatArray:
+        return np.cumsum(np.bincount(subset, minlength=values.size)) / subset.size
 
-    whole_edf = cumulative(codes)
+    population_edf = cumulative(codes)
     d = np.array(
         [
-            [np.abs(cumulative(rng.choice(codes, size, replace=False)) - whole_edf).max() for _ in range(repeats)]
+            [np.abs(cumulative(rng.choice(codes, size, replace=False)) - population_edf).max() for _ in range(repeats)]
             for size in m
         ]
     )

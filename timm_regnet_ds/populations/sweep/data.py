@@ -1,9 +1,11 @@
-"""Images to train on: small sets whole on the device, others through timm's loaders."""
+"""Images to train on: small datasets are kept in memory on the device, others come from timm's loaders."""
 
 import gzip
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from .plan import Plan
 
-__all__ = ["RESIDENT", "Data", "Loaded", "Resident", "open_data"]
+__all__ = ["IN_MEMORY", "Data", "InMemoryData", "LoaderData", "open_data"]
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -23,8 +25,8 @@ class Data(Protocol):
     """Batches of normalized images (N, C, H, W) and their labels (N,), on the device.
 
     Attributes:
-        num_classes, in_chans: what a model for them needs.
-        updates: batches of an epoch of training.
+        num_classes, in_chans: what a model for this dataset needs.
+        updates_per_epoch: number of training batches in an epoch.
     """
 
     @property
@@ -34,21 +36,22 @@ class Data(Protocol):
     def in_chans(self) -> int: ...
 
     @property
-    def updates(self) -> int: ...
+    def updates_per_epoch(self) -> int: ...
 
-    def training(self, generator: torch.Generator) -> Batches:
-        """An epoch, in random order and augmented."""
+    def training_batches(self, generator: torch.Generator) -> Batches:
+        """One epoch of the training set, in random order and augmented."""
 
-    def validation(self) -> Batches:
+    def validation_batches(self) -> Batches:
         """Every image of the validation set once."""
 
 
 @dataclass(frozen=True)
-class Raw:
-    """A small set: images (N, H, W, C) or (N, H, W) of bytes, labels (N,), for training and for validation.
+class ImageArrays:
+    """A small dataset: uint8 images (N, H, W, C) or (N, H, W) and labels (N,), for training and for validation.
 
     Args:
-        flips: whether an image and its mirror image are of one class.
+        train, valid: images and labels.
+        flips: whether the mirror image of an image has the same label.
     """
 
     train: tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -56,74 +59,91 @@ class Raw:
     flips: bool
 
 
-def _digits(plan: Plan) -> Raw:
-    """scikit-learn's 1,797 digits of 8×8; every fifth is for validation."""
+def _load_digits(plan: Plan) -> ImageArrays:
+    """scikit-learn's 1,797 digits of 8×8 pixels; every fifth is for validation."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = (digits.images * (255 / 16)).round().astype(np.uint8)
     held_out = np.arange(len(images)) % 5 == 0
     labels = digits.target.astype(np.int64)
-    return Raw((images[~held_out], labels[~held_out]), (images[held_out], labels[held_out]), flips=False)
+    return ImageArrays((images[~held_out], labels[~held_out]), (images[held_out], labels[held_out]), flips=False)
 
 
-def _fashion_mnist(plan: Plan) -> Raw:
-    """70,000 pieces of clothing of 28×28, from the four IDX files, compressed or not."""
+def _load_cifar10(plan: Plan) -> ImageArrays:
+    return _load_torchvision("cifar10", plan.data_dir, plan.download)
+
+
+def _load_cifar100(plan: Plan) -> ImageArrays:
+    return _load_torchvision("cifar100", plan.data_dir, plan.download)
+
+
+_FASHION_MNIST_FILES = tuple(
+    f"{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
+)
+
+
+def _load_fashion_mnist(plan: Plan) -> ImageArrays:
+    """70,000 pieces of clothing of 28×28 pixels, from the four IDX files, compressed or not."""
     if plan.data_dir is None:
         raise ValueError("fashion-mnist needs data_dir, the directory of its IDX files")
-    parts = {}
-    for part in ("train", "t10k"):
-        images, labels = (_idx(plan.data_dir, f"{part}-{what}-ubyte") for what in ("images-idx3", "labels-idx1"))
-        parts[part] = images, labels.astype(np.int64)
-    return Raw(parts["train"], parts["t10k"], flips=True)
+    sources = {name: path for name in _FASHION_MNIST_FILES if (path := _find(plan.data_dir, name))}
+    missing = [name for name in _FASHION_MNIST_FILES if name not in sources]
+    if missing and plan.download:
+        return _load_torchvision("fashion_mnist", plan.data_dir, download=True)
+    if missing:
+        raise FileNotFoundError(f"{plan.data_dir} has no {missing[0]} or {missing[0]}.gz")
+    with TemporaryDirectory() as root:
+        # torchvision reads uncompressed files in this folder only. Debian's package has compressed files elsewhere.
+        raw = Path(root, "FashionMNIST", "raw")
+        raw.mkdir(parents=True)
+        for name, path in sources.items():
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as source, open(raw / name, "wb") as copy:
+                shutil.copyfileobj(source, copy)
+        try:
+            return _load_torchvision("fashion_mnist", root)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            files = ", ".join(map(str, sources.values()))
+            raise ValueError(f"one of {files} is not an IDX file of Fashion-MNIST: {error}") from error
 
 
-def _idx(directory: Path, name: str) -> NDArray[Any]:
-    """An array of bytes: two zeros, its type (8), the number of its dimensions, each of them as 4 bytes, the values."""
-    found = sorted(directory.rglob(f"{name}*"))
-    if not found:
-        raise FileNotFoundError(f"{directory} has no {name} or {name}.gz")
-    content = found[0].read_bytes()
-    if found[0].suffix == ".gz":
-        content = gzip.decompress(content)
-    if content[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{found[0]} is not an IDX file of bytes")
-    start = 4 + 4 * content[3]
-    shape = np.frombuffer(content[4:start], ">u4")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+def _find(directory: Path, name: str) -> Path | None:
+    """A file of this name, or its compressed version, in a directory or below it."""
+    return next(iter(sorted([*directory.rglob(name), *directory.rglob(f"{name}.gz")])), None)
 
 
-def _cifar(name: str) -> Callable[[Plan], Raw]:
-    def load(plan: Plan) -> Raw:
-        from timm.data import create_dataset
+def _load_torchvision(name: str, root: str | Path | None, download: bool = False) -> ImageArrays:
+    """A torchvision dataset that timm knows and that holds all its images as one array."""
+    from timm.data import create_dataset
 
-        train, valid = (
-            create_dataset(f"torch/{name}", plan.data_dir, split=split, download=plan.download)
-            for split in ("train", "validation")
-        )
-        return Raw((train.data, np.asarray(train.targets)), (valid.data, np.asarray(valid.targets)), flips=True)
-
-    return load
+    train, valid = (
+        create_dataset(f"torch/{name}", root, split=split, download=download) for split in ("train", "validation")
+    )
+    return ImageArrays(_arrays(train), _arrays(valid), flips=True)
 
 
-RESIDENT: dict[str, Callable[[Plan], Raw]] = {
-    "cifar10": _cifar("cifar10"),
-    "cifar100": _cifar("cifar100"),
-    "digits": _digits,
-    "fashion-mnist": _fashion_mnist,
+def _arrays(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    return np.asarray(dataset.data), np.asarray(dataset.targets)
+
+
+IN_MEMORY: dict[str, Callable[[Plan], ImageArrays]] = {
+    "cifar10": _load_cifar10,
+    "cifar100": _load_cifar100,
+    "digits": _load_digits,
+    "fashion-mnist": _load_fashion_mnist,
 }
 
 
 @dataclass(frozen=True)
-class Resident:
-    """A set kept whole on the device as bytes; cropping and mirroring happen there.
+class InMemoryData:
+    """A dataset kept on the device as bytes, and cropped and mirrored there.
 
     Args:
-        images, labels: for training, (N, C, H, W) bytes and (N,).
-        valid_images, valid_labels: for validation.
-        batch_size: images.
-        flips: mirror one image in two.
-        num_classes: number of labels.
+        images, labels: training set, uint8 (N, C, H, W) and int64 (N,).
+        valid_images, valid_labels: validation set.
+        batch_size: images in a batch.
+        flips: whether each image is mirrored with probability 1/2.
+        num_classes: number of classes.
     """
 
     images: Tensor
@@ -135,67 +155,69 @@ class Resident:
     num_classes: int
 
     @classmethod
-    def of(cls, raw: Raw, plan: Plan, device: torch.device) -> "Resident":
-        """The set brought to the plan's resolution, bilinearly, on the device."""
-        images, valid_images = (_brought_to(part[0], plan.resolution, device) for part in (raw.train, raw.valid))
-        labels, valid_labels = (torch.as_tensor(part[1]).to(device) for part in (raw.train, raw.valid))
+    def from_arrays(cls, arrays: ImageArrays, plan: Plan, device: torch.device) -> "InMemoryData":
+        """Resize a dataset to the plan's resolution, bilinearly, on the device."""
+        images, valid_images = (_resize(part[0], plan.resolution, device) for part in (arrays.train, arrays.valid))
+        labels, valid_labels = (torch.as_tensor(part[1]).to(device) for part in (arrays.train, arrays.valid))
         num_classes = int(labels.max()) + 1
-        return cls(images, labels, valid_images, valid_labels, plan.batch_size, raw.flips, num_classes)
+        return cls(images, labels, valid_images, valid_labels, plan.batch_size, arrays.flips, num_classes)
 
     @property
     def in_chans(self) -> int:
         return self.images.shape[1]
 
     @property
-    def updates(self) -> int:
+    def updates_per_epoch(self) -> int:
         return max(1, len(self.images) // self.batch_size)
 
     @property
-    def shift(self) -> int:
-        """Furthest shift of a crop, an eighth of the side: 4 pixels of CIFAR's 32."""
+    def max_shift(self) -> int:
+        """The largest shift of a crop in pixels, an eighth of the side: 4 pixels of CIFAR's 32."""
         return self.images.shape[-1] // 8
 
-    def training(self, generator: torch.Generator) -> Batches:
+    def training_batches(self, generator: torch.Generator) -> Batches:
         order = torch.randperm(len(self.images), generator=generator, device=generator.device)
-        for places in order[: self.updates * self.batch_size].split(self.batch_size):
-            yield self._normal(self._augmented(self.images[places], generator)), self.labels[places]
+        for indices in order[: self.updates_per_epoch * self.batch_size].split(self.batch_size):
+            yield _normalize(self._augment(self.images[indices], generator)), self.labels[indices]
 
-    def validation(self) -> Batches:
+    def validation_batches(self) -> Batches:
         size = max(self.batch_size, 512)
         for images, labels in zip(self.valid_images.split(size), self.valid_labels.split(size), strict=True):
-            yield self._normal(images), labels
+            yield _normalize(images), labels
 
-    def _augmented(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Each image shifted along both axes, with zeros beyond its borders, and mirrored or not."""
+    def _augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Shift each image at random along both axes, with zeros beyond its borders, and mirror half of them."""
         n, _, height, width = images.shape
-        on: dict[str, Any] = {"generator": generator, "device": images.device}
-        top, left = torch.randint(0, 2 * self.shift + 1, (2, n, 1), **on)
+        options: dict[str, Any] = {"generator": generator, "device": images.device}
+        top, left = torch.randint(0, 2 * self.max_shift + 1, (2, n, 1), **options)
         rows = top + torch.arange(height, device=images.device)
         columns = left + torch.arange(width, device=images.device)
         if self.flips:
-            columns = torch.where(torch.rand((n, 1), **on) < 0.5, columns, columns.flip(1))
-        padded = F.pad(images, [self.shift] * 4)
+            columns = torch.where(torch.rand((n, 1), **options) < 0.5, columns, columns.flip(1))
+        padded = F.pad(images, [self.max_shift] * 4)
         image = torch.arange(n, device=images.device)[:, None, None]
         return padded.movedim(1, -1)[image, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
-    def _normal(self, images: Tensor) -> Tensor:
-        """Bytes → about -1 to 1."""
-        return images.float().div_(127.5).sub_(1.0)
+
+def _normalize(images: Tensor) -> Tensor:
+    """Map bytes, 0 to 255, to floats from -1 to 1."""
+    return images.float().div_(127.5).sub_(1.0)
 
 
-def _brought_to(images: NDArray[np.uint8], resolution: int, device: torch.device) -> Tensor:
+def _resize(images: NDArray[np.uint8], resolution: int, device: torch.device) -> Tensor:
+    """Images as a uint8 tensor (N, C, resolution, resolution) on the device."""
     pixels = torch.from_numpy(np.array(images)).to(device)
     pixels = pixels.movedim(-1, 1) if pixels.ndim == 4 else pixels[:, None]
     if pixels.shape[-2:] == (resolution, resolution):
         return pixels.contiguous()
     resize: dict[str, Any] = {"size": (resolution, resolution), "mode": "bilinear", "antialias": True}
-    # In parts, since in floating point the whole is four times as large.
+    # A part at a time, since the images take four times as much memory as floats.
     return torch.cat([F.interpolate(part.float(), **resize).round().byte() for part in pixels.split(4096)])
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A dataset by timm's name, through its loaders and with its augmentation."""
+class LoaderData:
+    """A dataset by the name that timm gives it, through timm's loaders and with their augmentation."""
 
     train_loader: Any
     valid_loader: Any
@@ -204,11 +226,11 @@ class Loaded:
     in_chans: int = 3
 
     @classmethod
-    def of(cls, plan: Plan, device: torch.device) -> "Loaded":
-        """The dataset's ``train`` and ``validation`` splits.
+    def from_plan(cls, plan: Plan, device: torch.device) -> "LoaderData":
+        """Open the dataset's ``train`` and ``validation`` splits.
 
         Raises:
-            ValueError: a plan without num_classes.
+            ValueError: the plan has no ``num_classes``.
         """
         from timm.data import create_dataset, create_loader
 
@@ -233,31 +255,31 @@ class Loaded:
                     persistent_workers=plan.workers > 0,
                 )
             )
-        return cls(loaders[0], loaders[1], device, plan.images.num_classes)
+        return cls(loaders[0], loaders[1], device, plan.dataset_shape.num_classes)
 
     @property
-    def updates(self) -> int:
+    def updates_per_epoch(self) -> int:
         return len(self.train_loader)
 
-    def training(self, generator: torch.Generator) -> Batches:
-        # The loader's order and augmentation follow torch's own random state.
+    def training_batches(self, generator: torch.Generator) -> Batches:
+        # The loader's order and augmentation follow torch's global random state.
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
-        return self._moved(self.train_loader)
+        return self._on_device(self.train_loader)
 
-    def validation(self) -> Batches:
-        return self._moved(self.valid_loader)
+    def validation_batches(self) -> Batches:
+        return self._on_device(self.valid_loader)
 
-    def _moved(self, loader: Any) -> Batches:
+    def _on_device(self, loader: Any) -> Batches:
         for images, labels in loader:
             yield images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
 
 def open_data(plan: Plan, device: torch.device) -> Data:
-    """The plan's dataset.
+    """Open the plan's dataset.
 
     Raises:
-        ValueError: a dataset that timm does not know, or a key that it needs.
-        FileNotFoundError: its files are not there.
+        ValueError: a dataset that timm does not know, or a missing key of the plan.
+        FileNotFoundError: the dataset's files do not exist.
     """
-    load = RESIDENT.get(plan.dataset)
-    return Resident.of(load(plan), plan, device) if load else Loaded.of(plan, device)
+    load = IN_MEMORY.get(plan.dataset)
+    return InMemoryData.from_arrays(load(plan), plan, device) if load else LoaderData.from_plan(plan, device)

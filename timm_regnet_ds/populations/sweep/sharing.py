@@ -1,4 +1,4 @@
-"""What it gains to train several small models side by side on one card."""
+"""Throughput of training several small models side by side on one device, against one at a time."""
 
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -14,23 +14,24 @@ from timm_regnet_ds._check import check_float
 from .data import open_data
 from .plan import Plan
 from .tasks import Task, tasks_of
-from .train import Training, device_of
+from .train import TrainState, device_of
 
 __all__ = ["Sharing", "measure_sharing"]
 
+# Training steps before the measurement begins.
 WARMUP = 5
-# A process that takes longer to begin is not coming.
-BEGIN_SECONDS = 600
+# How long processes wait for each other to be ready.
+START_TIMEOUT = 600
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Images per second of training the same models.
+    """Training throughput of the same models in images per second.
 
     Args:
-        models: how many.
-        one_by_one: each having the device to itself, as long as each other.
-        together: all at once, a process each, added up.
+        models: number of models.
+        one_by_one: mean throughput when each model trains alone, for equal times.
+        together: total throughput when all train at the same time, each in a process of its own.
     """
 
     models: int
@@ -46,51 +47,52 @@ class Sharing:
 
 
 def measure_sharing(plan: Plan, seconds: float = 10.0) -> Sharing:
-    """Train the first ``plan.together`` models of the plan for a while, alone and side by side.
+    """Train the first ``plan.together`` models of the plan for a short time, one by one and side by side.
 
     Args:
-        plan: of a sweep; nothing is written.
-        seconds: for each model alone, and for all of them together.
+        plan: the plan of a sweep; no rows are written.
+        seconds: duration of the measurement of each model alone, and of all of them together.
 
     Raises:
-        ValueError: as `sweep`.
+        ValueError: as `sweep`, or ``seconds`` is not above 0.
     """
     check_float("seconds", seconds, above=0)
     tasks = tasks_of(replace(plan, models=plan.together))[: plan.together]
-    alone, together = (_rates(replace(plan, together=n, jobs=1), tasks, seconds) for n in (1, plan.together))
+    alone, together = (_throughputs(replace(plan, together=n, jobs=1), tasks, seconds) for n in (1, plan.together))
     return Sharing(len(tasks), sum(alone) / len(tasks), sum(together))
 
 
-def _rates(plan: Plan, tasks: list[Task], seconds: float) -> list[float]:
-    """Images per second of each task, ``plan.together`` of them trained at the same time."""
+def _throughputs(plan: Plan, tasks: list[Task], seconds: float) -> list[float]:
+    """Images per second of each task, with ``plan.together`` of them trained at the same time."""
     context = get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(plan.together, context) as pool:
         barrier = manager.Barrier(plan.together)
-        return list(pool.map(_rate, repeat(plan), tasks, repeat(seconds), repeat(barrier)))
+        return list(pool.map(_throughput, repeat(plan), tasks, repeat(seconds), repeat(barrier)))
 
 
-def _rate(plan: Plan, task: Task, seconds: float, barrier: Any) -> float:
+def _throughput(plan: Plan, task: Task, seconds: float, barrier: Any) -> float:
+    """Images per second of one task, measured from the moment when all processes at the barrier are ready."""
     try:
         device = device_of(plan)
         data = open_data(plan, device)
-        training = Training.of(task, plan, data, device)
-        batches = chain.from_iterable(data.training(training.generator) for _ in repeat(None))
+        state = TrainState.from_task(task, plan, data, device)
+        batches = chain.from_iterable(data.training_batches(state.generator) for _ in repeat(None))
         for _ in range(WARMUP):
-            training.step(*next(batches))
-        _wait(device)
+            state.step(*next(batches))
+        _synchronize(device)
     except BaseException:
         barrier.abort()
         raise
-    barrier.wait(BEGIN_SECONDS)
+    barrier.wait(START_TIMEOUT)
     start, seen = time.perf_counter(), 0
     while time.perf_counter() < start + seconds:
         images, labels = next(batches)
-        training.step(images, labels)
+        state.step(images, labels)
         seen += len(images)
-    _wait(device)
+    _synchronize(device)
     return seen / (time.perf_counter() - start)
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,13 +1,13 @@
-"""What a sweep has to do: one task a model, one row a task done."""
+"""The tasks of a sweep, one per model, and the rows of finished tasks."""
 
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from .plan import Plan
+from .plan import Plan, error_settings
 
-__all__ = ["Outcome", "Task", "done", "row_of", "tasks_of"]
+__all__ = ["Key", "Outcome", "Task", "finished_keys", "row_of", "tasks_of"]
 
 Key = tuple[str, int, int]
 
@@ -17,11 +17,11 @@ class Task:
     """A model to train.
 
     Args:
-        space: name of its space.
-        seed: of the sample.
-        index: its place in the sample, from 0.
-        config: its configuration as the space's json.
-        flops, params, acts: as the space counts them.
+        space: name of its design space.
+        seed: seed of the sample.
+        index: index in the sample, from 0.
+        config: its configuration, as the space's ``to_json`` gives it.
+        flops, params, acts: its complexity, as the space counts it.
     """
 
     space: str
@@ -34,23 +34,23 @@ class Task:
 
     @property
     def key(self) -> Key:
-        """What tells it from all other tasks."""
+        """Space, seed and index, which identify a task."""
         return self.space, self.seed, self.index
 
     @property
     def name(self) -> str:
-        """The key as the name of a file."""
+        """The key as a file name."""
         return f"{self.space}-{self.seed}-{self.index}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task.
+    """The result of a task.
 
     Args:
-        error: top-1 error on the validation set after the last epoch, in percent; ``None`` where it failed.
-        failure: why it failed; ``None`` where it did not.
-        seconds: how long it took.
+        error: top-1 error on the validation set after the last epoch, in percent; ``None`` if the training failed.
+        failure: why the training failed; ``None`` if it did not.
+        seconds: duration of the training.
     """
 
     error: float | None
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def tasks_of(plan: Plan) -> list[Task]:
-    """The plan's models, sampled: the same at every call.
+    """Sample the plan's models; each call returns the same tasks.
 
     Raises:
         ValueError: an unknown space, or limits within which it has too few models.
@@ -76,16 +76,16 @@ def tasks_of(plan: Plan) -> list[Task]:
 
 
 def row_of(task: Task, plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """A population's row."""
+    """The row of a finished task."""
     config = plan.space(task.space).from_json(dict(task.config))
-    return asdict(task) | asdict(outcome) | plan.settings | {"properties": properties(config)}
+    return asdict(task) | asdict(outcome) | plan.error_settings | {"properties": properties(config)}
 
 
 def properties(config: Any) -> dict[str, Any]:
-    """What a scatter may show of a configuration: its numbers and, where it has stages, their depths and widths."""
-    if hasattr(config, "resolution"):  # a configuration with a resolution of its own
+    """The numbers of a configuration that a report draws: its numeric fields and, by stage, depths and widths."""
+    if hasattr(config, "resolution"):  # a configuration that has a resolution of its own
         return properties(config.cfg) | {"resolution": config.resolution}
-    found = _numbers(config)
+    found = _numeric_fields(config)
     stages = config.stages() if hasattr(config, "stages") else config
     if isinstance(getattr(stages, "depths", None), tuple):
         found["depth"] = sum(stages.depths)
@@ -97,35 +97,37 @@ def properties(config: Any) -> dict[str, Any]:
     return found
 
 
-def _numbers(config: Any) -> dict[str, Any]:
+def _numeric_fields(config: Any) -> dict[str, Any]:
     values = {f.name: getattr(config, f.name) for f in fields(config)}
     return {name: v for name, v in values.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
 
 
-def done(plan: Plan, tasks: Iterable[Task]) -> set[Key]:
-    """Keys of the tasks of which there is a row.
+def finished_keys(plan: Plan, tasks: Iterable[Task]) -> set[Key]:
+    """Keys of the tasks that have a row in the plan's file.
 
     Raises:
-        ValueError: a row of another plan, of the same space, seed and index.
+        ValueError: the file has a row with the key of a task, but another configuration or other settings.
     """
     by_key = {task.key: task for task in tasks}
     with warnings.catch_warnings():
-        # A line without its end: somebody is writing it, or was killed and `append` will remove it.
+        # Another process is writing the last line, or was killed while it did and `append` will remove it.
         warnings.filterwarnings("ignore", ".* is incomplete", UserWarning)
         rows = plan.rows.read_if_exists()
     found = set()
     for row in rows:
         key = (row["space"], row["seed"], row["index"])
         if key in by_key:
-            _check_same(plan, row, {"config": by_key[key].config, **plan.settings})
+            _check_same_plan(plan, row, by_key[key])
             found.add(key)
     return found
 
 
-def _check_same(plan: Plan, row: Mapping[str, Any], planned: Mapping[str, Any]) -> None:
+def _check_same_plan(plan: Plan, row: Mapping[str, Any], task: Task) -> None:
+    recorded = {"config": row["config"]} | error_settings(row)
+    planned = {"config": task.config} | plan.error_settings
     for name, value in planned.items():
-        if row.get(name) != value:
+        if recorded[name] != value:
             raise ValueError(
-                f"{plan.output} has {row['space']} number {row['index']} with {name} {row.get(name)!r}, "
+                f"{plan.output} has {row['space']} number {row['index']} with {name} {recorded[name]!r}, "
                 f"the plan {value!r}: it is the file of another plan"
             )

@@ -1,4 +1,4 @@
-"""Training of one model, by timm: its optimizers, schedulers and losses."""
+"""Training of one model with timm's optimizers, schedulers and losses."""
 
 import os
 import time
@@ -13,22 +13,34 @@ from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
 from timm_regnet_ds._memory import is_out_of_memory
+from timm_regnet_ds._text import first_line
 
 from .data import Data, open_data
 from .plan import Plan
 from .tasks import Outcome, Task
 
-__all__ = ["Train", "Training", "device_of", "train", "trainer"]
+__all__ = ["TrainFn", "TrainState", "device_of", "make_trainer", "train_model"]
 
-Train = Callable[[Task], Outcome]
+TrainFn = Callable[[Task], Outcome]
+
+# Parts of messages of CUDA errors after which every later CUDA call of the process fails too.
+_FATAL_CUDA_ERRORS = (
+    "illegal memory access",
+    "device-side assert",
+    "unspecified launch failure",
+    "misaligned address",
+)
 
 
 class DivergedError(Exception):
     """The loss is no longer finite."""
 
 
-def trainer(plan: Plan) -> Train:
-    """Open the plan's dataset; return what trains one of its models.
+def make_trainer(plan: Plan) -> TrainFn:
+    """Open the plan's dataset and return a function that trains one of the plan's models.
+
+    The function returns a failure of the training as an `Outcome`. After a CUDA error that makes the device unusable
+    for the process it ends the process.
 
     Raises:
         ValueError, FileNotFoundError: as `open_data`.
@@ -36,60 +48,72 @@ def trainer(plan: Plan) -> Train:
     device = device_of(plan)
     data = open_data(plan, device)
 
-    def train_task(task: Task) -> Outcome:
+    def run_task(task: Task) -> Outcome:
         start = time.perf_counter()
         try:
-            error, failure = train(task, plan, data, device), None
+            error, failure = train_model(task, plan, data, device), None
         except Exception as exception:
-            if _leaves_the_card_failing(exception):
-                os._exit(1)  # a new process trains the rest; this model is tried again, and then given up
-            error, failure = None, _reason(exception)
-        if device.type == "cuda" and failure is not None:  # the exception, and what it held, is gone
+            if any(text in str(exception).lower() for text in _FATAL_CUDA_ERRORS):
+                os._exit(1)  # a new process trains the rest; it tries this model again before it is given up
+            error, failure = None, _describe_failure(exception)
+        if device.type == "cuda" and failure is not None:  # here the exception and the tensors it held are freed
             torch.cuda.empty_cache()
         return Outcome(error, failure, time.perf_counter() - start)
 
-    return train_task
+    return run_task
 
 
-def train(task: Task, plan: Plan, data: Data, device: torch.device) -> float:
-    """Train a model; return its top-1 error after the last epoch, in percent.
+def train_model(task: Task, plan: Plan, data: Data, device: torch.device) -> float:
+    """Train a model and return its top-1 error after the last epoch, in percent.
 
-    The same task gives the same weights at the start and the same order of images.
+    Initial weights and the order of the images are determined by the task.
 
     Raises:
-        DivergedError: the loss is not finite in some epoch.
+        DivergedError: the loss was not finite in some epoch.
     """
-    training = Training.of(task, plan, data, device)
+    state = TrainState.from_task(task, plan, data, device)
     update = 0
-    for epoch in range(training.epochs):
-        training.model.train()
-        # Looked at once an epoch: each look waits for the device.
+    for epoch in range(state.epochs):
+        state.model.train()
+        # Read once per epoch, because each read waits for the device.
         finite = torch.ones((), dtype=torch.bool, device=device)
-        for images, labels in data.training(training.generator):
-            finite &= training.step(images, labels).isfinite()
+        for images, labels in data.training_batches(state.generator):
+            finite &= state.step(images, labels).isfinite()
             update += 1
-            if training.scheduler is not None:
-                training.scheduler.step_update(update)
-        if training.scheduler is not None:
-            training.scheduler.step(epoch + 1)
+            if state.scheduler is not None:
+                state.scheduler.step_update(update)
+        if state.scheduler is not None:
+            state.scheduler.step(epoch + 1)
         if not finite:
             raise DivergedError(f"the loss was not finite in epoch {epoch + 1}")
-    return validate(training.model, data)
+    return validate(state.model, data)
 
 
 def device_of(plan: Plan) -> torch.device:
-    """Where the plan's models are trained. On a CPU its processes are given a share of the threads each."""
+    """The device on which the plan's models are trained.
+
+    On the CPU this also limits the threads of this process to its share of the cores, since the plan's processes
+    would slow each other down with more threads than cores.
+    """
     device = torch.device(plan.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cpu":
-        # More threads than cores would get in each other's way.
         share = max(1, (os.cpu_count() or 1) // (plan.together * plan.jobs))
         torch.set_num_threads(min(torch.get_num_threads(), share))
     return device
 
 
 @dataclass(frozen=True)
-class Training:
-    """A model and what trains it: timm's, or torch's where timm has none of its own."""
+class TrainState:
+    """A model and what trains it.
+
+    Args:
+        model: the model, on its device.
+        loss: called with logits and labels.
+        optimizer: timm's, or torch's if timm has none of its own under that name.
+        scheduler: timm's learning rate scheduler, or ``None``.
+        epochs: number of epochs, including those that the scheduler adds.
+        generator: determines the order and the augmentation of the images.
+    """
 
     model: nn.Module
     loss: nn.Module
@@ -99,8 +123,8 @@ class Training:
     generator: torch.Generator
 
     @classmethod
-    def of(cls, task: Task, plan: Plan, data: Data, device: torch.device) -> "Training":
-        """Of a task, with weights and an order of images that follow from its seed and index."""
+    def from_task(cls, task: Task, plan: Plan, data: Data, device: torch.device) -> "TrainState":
+        """Build a task's model, with weights and a generator that are seeded by the task's seed and index."""
         torch.manual_seed(task.seed * 1_000_003 + task.index)
         space = plan.space(task.space)
         config = space.from_json(dict(task.config))
@@ -109,14 +133,14 @@ class Training:
             model, plan.optimizer, plan.learning_rate, plan.weight_decay, momentum=plan.momentum
         )
         scheduler, epochs = create_scheduler_v2(
-            optimizer, plan.scheduler, plan.epochs, step_on_epochs=False, updates_per_epoch=data.updates
+            optimizer, plan.scheduler, plan.epochs, step_on_epochs=False, updates_per_epoch=data.updates_per_epoch
         )
         loss = LabelSmoothingCrossEntropy(plan.smoothing) if plan.smoothing else nn.CrossEntropyLoss()
         generator = torch.Generator(device).manual_seed(torch.initial_seed())
         return cls(model, loss, optimizer, scheduler, epochs, generator)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One update; the loss before it."""
+        """Update the weights once and return the loss before the update."""
         self.optimizer.zero_grad()
         loss: Tensor = self.loss(self.model(images), labels)
         loss.backward()
@@ -126,25 +150,18 @@ class Training:
 
 @torch.inference_mode()
 def validate(model: nn.Module, data: Data) -> float:
-    """Top-1 error, in percent."""
+    """Top-1 error on the validation set, in percent."""
     model.eval()
-    right = seen = 0
-    for images, labels in data.validation():
-        right += (model(images).argmax(1) == labels).sum()
-        seen += len(labels)
-    return 100 * (1 - float(right) / seen)
+    correct = total = 0
+    for images, labels in data.validation_batches():
+        correct += (model(images).argmax(1) == labels).sum()
+        total += len(labels)
+    return 100 * (1 - float(correct) / total)
 
 
-def _leaves_the_card_failing(exception: Exception) -> bool:
-    """Whether every later call of CUDA in this process fails too."""
-    signs = ("illegal memory access", "device-side assert", "unspecified launch failure", "misaligned address")
-    return any(sign in str(exception).lower() for sign in signs)
-
-
-def _reason(exception: Exception) -> str:
+def _describe_failure(exception: Exception) -> str:
     if isinstance(exception, DivergedError):
         return str(exception)
-    first = (str(exception).strip().splitlines() or [""])[0]
     if is_out_of_memory(exception):
-        return f"out of memory: {first}"
-    return f"{type(exception).__name__}: {first}"
+        return f"out of memory: {first_line(exception)}"
+    return f"{type(exception).__name__}: {first_line(exception)}"
