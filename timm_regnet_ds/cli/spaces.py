@@ -38,17 +38,31 @@ def add_commands(commands: Any) -> None:
     recover.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     recover.set_defaults(run=_recover)
 
-    report = actions.add_parser("report", help="draw populations of trained models and compare their spaces")
-    report.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
+    report = actions.add_parser("report", help="plot populations of trained models and compare their design spaces")
+    report.add_argument("rows", nargs="+", type=Path, metavar="ROWS", help="files of rows that 'sweep' wrote")
     report.add_argument(
-        "--output", type=Path, default=Path("space-report"), metavar="DIR", help="default: space-report"
+        "--output",
+        type=Path,
+        default=Path("space-report"),
+        metavar="DIR",
+        help="directory to write to (default: space-report)",
     )
-    report.add_argument("--epsilon", type=float, metavar="E", help="area under the EDF is up to this error (%%)")
+    report.add_argument(
+        "--epsilon",
+        type=float,
+        metavar="E",
+        help="compute the area under the EDFs up to this error in percent (default: the median error)",
+    )
     report.set_defaults(run=_report)
 
-    sweep = commands.add_parser("sweep", help="sample models of design spaces and train each briefly")
-    sweep.add_argument("plan", type=Path, metavar="PLAN.yaml")
-    sweep.add_argument("--sharing", type=float, metavar="S", help="only measure, for S seconds, training side by side")
+    sweep = commands.add_parser("sweep", help="sample models of design spaces and train each for a few epochs")
+    sweep.add_argument("plan", type=Path, metavar="PLAN.yaml", help="the arguments of Plan (docs/spaces.md)")
+    sweep.add_argument(
+        "--sharing",
+        type=float,
+        metavar="S",
+        help="train nothing; only measure for S seconds the throughput of training side by side",
+    )
     sweep.set_defaults(run=_sweep)
 
 

@@ -27,9 +27,7 @@ def common_range(*complexities: ArrayLike, coverage: float = 1.0) -> tuple[float
     ends = np.array([np.quantile(check_finite("complexities", c), (tail, 1 - tail)) for c in complexities])
     low, high = float(ends[:, 0].max()), float(ends[:, 1].min())
     if low >= high:
-        raise ValueError(
-            f"the populations share no range of complexity: one begins at {low:g}, another ends at {high:g}"
-        )
+        raise ValueError(f"the populations share no range of complexity: one begins at {low:g}, one ends at {high:g}")
     return low, high
 
 
