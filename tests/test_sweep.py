@@ -250,7 +250,7 @@ def test_properties_of_stages():
     found = properties(cfg)
     assert found["widths"] == [24, 56, 152, 368]
     assert (found["depths"], found["depth"], found["wa"], found["group_width"]) == ([1, 1, 4, 7], 13, 36.44, 8)
-    assert properties(spaces.Sized(cfg, 96)) == found | {"resolution": 96}
+    assert properties(spaces.ConfigAtResolution(cfg, 96)) == found | {"resolution": 96}
     stages = properties(AnyNetCfg((1, 2), (8, 16), group_widths=4))
     assert (stages["bottle_ratio"], stages["group_width"]) == (1.0, 4)
     assert (stages["depth"], stages["widths"], stages["bottle_ratios"]) == (3, [8, 16], [1.0, 1.0])

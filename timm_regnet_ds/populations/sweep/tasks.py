@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from timm_regnet_ds.spaces import ConfigAtResolution
+
 from .plan import Plan, error_settings
 
 __all__ = ["Key", "Outcome", "Task", "finished_keys", "row_of", "tasks_of"]
@@ -83,7 +85,7 @@ def row_of(task: Task, plan: Plan, outcome: Outcome) -> dict[str, Any]:
 
 def properties(config: Any) -> dict[str, Any]:
     """The numbers of a configuration that a report draws: its numeric fields and, by stage, depths and widths."""
-    if hasattr(config, "resolution"):  # a configuration that has a resolution of its own
+    if isinstance(config, ConfigAtResolution):
         return properties(config.cfg) | {"resolution": config.resolution}
     found = _numeric_fields(config)
     stages = config.stages() if hasattr(config, "stages") else config
