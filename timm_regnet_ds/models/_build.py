@@ -14,6 +14,8 @@ from torch import nn
 from timm_regnet_ds._check import check_float, check_int, did_you_mean
 from timm_regnet_ds._text import shorten
 
+from ._hub_access import offline_overlay
+
 __all__ = [
     "NOT_MODEL_ARGS",
     "ModelEntry",
@@ -93,6 +95,7 @@ def build(
     Raises:
         ValueError: an entry of ``out_indices`` that the model does not have, an unknown pooling, a rate outside
             [0, 1], an invalid number of classes or channels, or weights that do not fit.
+        ConnectionError: the weights are on a Hub that cannot be reached, and not in the cache.
     """
     out_indices = kwargs.get("out_indices")
     if kwargs.get("features_only") and out_indices is not None:
@@ -104,6 +107,8 @@ def build(
             check_int(count, kwargs[count], minimum=minimum)
     if "global_pool" in kwargs:
         _check_pooling(kwargs["global_pool"])
+    if pretrained and (overlay := offline_overlay(variant, kwargs)):
+        kwargs["pretrained_cfg_overlay"] = {**(kwargs.get("pretrained_cfg_overlay") or {}), **overlay}
     feature_cfg = {"out_indices": tuple(range(feature_maps)), **kwargs.pop("feature_cfg", {})}
     try:
         return build_model_with_cfg(model_cls, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
