@@ -1,4 +1,4 @@
-"""The report: populations read from rows, their tables, and pictures that show every model."""
+"""The report: populations read from rows, their tables, and plots that show every model."""
 
 import csv
 import json
@@ -42,14 +42,14 @@ def row(space, index, error, flops=380e6, properties=None, **changes):
 
 
 def write(path, rows, version=1):
-    """A file of rows as RowsFile appends them, without its waiting for the disk after each."""
+    """Write rows in the format of RowsFile, but without waiting for the disk after each row."""
     head = {"kind": "population", "version": version}
     path.write_text("".join(json.dumps(head | one) + "\n" for one in rows))
     return path
 
 
 def regnets(n, rng):
-    """RegNets with errors that rise with the distance of their depth from 20 blocks."""
+    """Rows of RegNets whose errors grow with the distance of their depth from 20 blocks."""
     rows = []
     while len(rows) < n:
         depth, w0, wa, wm = int(rng.integers(4, 40)), 8 * int(rng.integers(1, 20)), rng.uniform(1, 99), 2.2
@@ -75,7 +75,7 @@ def two_spaces(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(two_spaces, tmp_path_factory):
-    """The paths of a report of both, with ε = 40%, in a folder that was not there."""
+    """The paths of a report of both spaces, with ε = 40%, in a directory that did not exist."""
     return report(two_spaces, tmp_path_factory.mktemp("reports") / "new" / "out", epsilon=40)
 
 
@@ -158,7 +158,7 @@ def test_scatters_show_every_property_that_varies(two_spaces, figures):
     population = read_populations(two_spaces)[0]
     expected = np.column_stack((population.properties["depth"], population.errors))
     np.testing.assert_array_equal(np.asarray(points.get_offsets()), expected)
-    # The best depth is 20 by construction, and the shade lies around it.
+    # The best depth is 20 by construction; the line marks its estimate.
     assert 15 <= axes["depth"].lines[0].get_xdata()[0] <= 25
 
 
@@ -245,7 +245,7 @@ def test_normalization_takes_fewer_bins_where_models_are_few(tmp_path, rng):
 
 
 def test_a_report_leaves_no_half_written_file(tmp_path, monkeypatch):
-    """A disk that is full while a report is written over the last one."""
+    """The disk is full while a report replaces an older one."""
     rows, out = write(tmp_path / "a.jsonl", [row("Cells", 0, 30.0)]), tmp_path / "out"
     report(rows, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}

@@ -1,4 +1,4 @@
-"""Sweeps: plans, data, training of tiny models, and being killed at any instant."""
+"""Sweeps: plans, datasets, training of tiny models, and resuming after kills at any time."""
 
 import gzip
 import json
@@ -257,7 +257,7 @@ def test_properties_of_stages():
 
 
 def stub(plan):
-    """Trains for a few milliseconds, and notes each model that it begins."""
+    """A trainer that takes a few milliseconds and writes the index of each model that it starts to a file."""
 
     def train(task):
         with open(plan.folder / "begun.txt", "a") as file:
@@ -278,7 +278,7 @@ def begun(plan):
 
 
 def workers(plan, tasks, processes):
-    """Processes of a group of their own that all work through the same tasks."""
+    """Run several processes that share the same tasks, in a process group of their own that can be killed."""
     os.setpgid(0, 0)
     plan.folder.mkdir(exist_ok=True)
     children = [
@@ -309,7 +309,7 @@ def test_killed_at_any_instant_no_model_is_lost_or_trained_twice(plan):
     assert kills >= 10
     rows = [row["index"] for row in plan.rows.read()]
     assert sorted(rows) == list(range(120))
-    # Begun again are at most those that a kill cut off, one of each worker.
+    # Each kill interrupts at most one model of each of the two workers, and only these are started again.
     again = sum(begun(plan).values()) - 120
     assert again <= 2 * kills
 
@@ -347,7 +347,7 @@ def test_a_sweep_by_submitit_resumes_after_a_kill(plan):
 
 
 def stub_by_value():
-    """A stub for processes that cannot import this file: submitit pickles functions within functions whole."""
+    """A stub for processes that cannot import this file: submitit pickles nested functions by value."""
 
     def prepare(plan):
         def train(task):
@@ -360,7 +360,7 @@ def stub_by_value():
 
 
 def deadly():
-    """Ends the process under model 1."""
+    """A trainer that ends its process when it is given model 1."""
 
     def prepare(plan):
         def train(task):
@@ -414,7 +414,7 @@ def test_the_committed_study_is_finished():
     assert len(finished_keys(plan, tasks_of(plan))) == 5 * 32
 
 
-def test_a_row_without_its_end_is_written_again(plan):
+def test_an_incomplete_row_is_written_again(plan):
     tasks = tuple(tasks_of(plan))
     SweepJob(plan, tasks, stub)()
     whole = plan.output.read_bytes()
@@ -435,7 +435,7 @@ def test_sharing_a_device_is_measured_against_one_by_one(plan):
 
 
 def test_sharing_a_device_by_turns_gains_nothing(plan, monkeypatch):
-    """Two models of 1000 and 100 images a second, each of which has half of the time when they are together."""
+    """Two models of 1000 and 100 images per second; together, each has the device for half of the time."""
     rates = {1: [1000.0, 100.0], 2: [500.0, 50.0]}
     monkeypatch.setattr("timm_regnet_ds.populations.sweep.sharing._throughputs", lambda plan, *_: rates[plan.together])
     found = measure_sharing(replace(plan, together=2))
