@@ -1,8 +1,8 @@
-"""A small stand-in for the Hugging Face Hub on the loopback: what huggingface_hub's client calls to push and load.
+"""A small stand-in for the Hugging Face Hub on the loopback interface, for huggingface_hub's client.
 
-Spoken are: creating a repository, looking at it, the upload mode of files, git-lfs uploads (basic transfer, sha256
-checked), commits, and the download of files with ETag, commit and byte ranges. Xet is not offered: clients run with
-``HF_HUB_DISABLE_XET=1``. ::
+It can create and describe repositories, choose the upload mode of files, receive git-lfs uploads (basic transfer, with
+a check of sha256) and commits, and serve files with ETag, commit and byte ranges. It does not offer Xet: clients run
+with ``HF_HUB_DISABLE_XET=1``. ::
 
     with Hub() as hub:
         subprocess.run([...], env=os.environ | hub.environment(cache))
@@ -30,7 +30,7 @@ def sha(kind: str, content: bytes) -> str:
 
 @dataclass
 class Repo:
-    """Every commit with all its files; the newest is ``main``."""
+    """A repository: every commit with all its files. The newest commit is ``main``."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
@@ -59,13 +59,13 @@ class Repo:
 
 
 class Hub:
-    """The server, its repositories, and what goes wrong on purpose."""
+    """The server, its repositories, and the faults that tests ask for."""
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
         self.uploads: dict[str, bytes] = {}  # git-lfs objects by sha256
         self.requests: list[str] = []
-        self.cuts: dict[str, list[int]] = {}  # by path: after how many bytes each of the next downloads breaks off
+        self.cuts: dict[str, list[int]] = {}  # by path: after how many bytes each next download ends
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.hub = self  # type: ignore[attr-defined]
@@ -80,12 +80,12 @@ class Hub:
         self._server.server_close()
 
     def add(self, name: str, files: dict[str, bytes | None]) -> None:
-        """A repository with these files, as if pushed; None stands for no file."""
+        """Add a repository with these files, as if they had been pushed; None stands for no file."""
         self.repos[name] = Repo()
         self.repos[name].commit(files)
 
     def environment(self, home: Path, token: str = TOKEN) -> dict[str, str]:
-        """What makes a fresh process use this server, with an empty cache of its own."""
+        """Environment variables with which a new process uses this server and its own empty cache."""
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
@@ -258,7 +258,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send_part(206 if start else 200, content[start:], headers, cuts.pop(0))
 
     def _send_part(self, status: int, content: bytes, headers: dict[str, str], sent: int) -> None:
-        """Promise all of it, send some, and hang up."""
+        """Announce the whole content, send the first ``sent`` bytes and close the connection."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
@@ -269,7 +269,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _oid(content: bytes | None, mode: str) -> str | None:
-    """git's name of a file that is already there, by which a client sees that it has not changed."""
+    """git's object id of a file in the repository; with it, a client sees that the file has not changed."""
     if content is None:
         return None
     return sha("sha256", content) if mode == "lfs" else sha("sha1", b"blob %d\0" % len(content) + content)

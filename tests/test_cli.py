@@ -22,7 +22,7 @@ def test_models_lists_ours_with_their_complexity(capsys):
     assert all(len(line) <= 80 for line in [header, *rows])
 
 
-def test_printed_figures_stand_beside_the_measured(capsys):
+def test_printed_values_follow_the_measured_ones(capsys):
     assert main(["models", "--printed", "regnety_32gf"]) == 0
     header, row = capsys.readouterr().out.splitlines()
     assert header.endswith("printed")

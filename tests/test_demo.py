@@ -1,29 +1,32 @@
-"""The demo's parts at small size."""
+"""The demo at small size: fewer models, fewer epochs."""
+
+import re
 
 import torch
 from PIL import Image
 
-from timm_regnet_ds.cli.demo import draw_strategies, measure_strategies, save_and_reload, train_on_digits
-
-CPU = torch.device("cpu")
+from timm_regnet_ds.cli import demo
 
 
-def test_strategies_are_measured_and_drawn(tmp_path):
-    rows = measure_strategies(CPU, targets=("1gf",))
-    assert [row.model for row in rows] == [
-        "regnetz_500mf",
-        *(f"regnetz_500mf_{s}_1gf" for s in ("w", "dw", "dwr", "dWr")),
-    ]
-    assert all(row.milliseconds > 0 for row in rows)
-    acts = {row.strategy: row.complexity.acts for row in rows}
+def test_the_demo(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(demo, "TARGETS", ("1gf",))
+    monkeypatch.setattr(demo, "EPOCHS", 3)
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    demo.demo("output")
+    assert torch.get_num_threads() == threads
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line.split() for line in lines if line.startswith("regnetz_500mf")]
+    acts, milliseconds = ({row[0]: float(row[column]) for row in rows} for column in (4, 5))
+    assert list(acts) == ["regnetz_500mf", *(f"regnetz_500mf_{s}_1gf" for s in ("w", "dw", "dwr", "dWr"))]
     # Fast and Accurate Model Scaling, Table 4: at equal flops, dwr has the most activations and w the fewest.
-    assert acts["w"] < acts["dWr"] < acts["dwr"]
-    picture = draw_strategies(rows, tmp_path / "strategies.png", CPU)
-    assert Image.open(picture).size == (1200, 504)
-
-
-def test_a_small_regnet_learns_digits_and_survives_saving(tmp_path):
-    model, accuracy = train_on_digits(CPU, epochs=3)
-    assert accuracy > 0.5
-    assert save_and_reload(model, tmp_path / "model")
-    assert (tmp_path / "model" / "model.safetensors").exists()
+    assert acts["regnetz_500mf_w_1gf"] < acts["regnetz_500mf_dWr_1gf"] < acts["regnetz_500mf_dwr_1gf"]
+    assert min(milliseconds.values()) > 0
+    assert Image.open("output/strategies.png").size == (1200, 504)
+    (accuracy,) = re.findall(r"^Accuracy .*: ([\d.]+)%", "\n".join(lines), re.MULTILINE)
+    assert float(accuracy) > 50
+    assert lines[-1].endswith("logits equal")
+    assert (tmp_path / "output" / "regnetx-digits" / "model.safetensors").exists()

@@ -1,4 +1,4 @@
-"""To the Hub and back with huggingface_hub's real client, against tests/hub_server.py; clients are fresh processes."""
+"""To the Hub and back with huggingface_hub's client and tests/hub_server.py. Clients run in new processes."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from timm.models._hub import generate_readme
 from timm_regnet_ds import measure
 from timm_regnet_ds.training.hub import model_card, push_to_hub
 
-# An older timm does not keep the number of input channels.
+# An older timm does not record the number of input channels.
 KEEPS_INPUT = hasattr(timm.models, "get_model_input_config")
 GRAY = {"in_chans": 1} if KEEPS_INPUT else {}
 MODELS = {
@@ -37,7 +37,7 @@ import timm
 
 MODELS = {models!r}
 
-def told(model):
+def described(model):
     model.eval()
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -56,24 +56,24 @@ PUSH = """
     for seed, (repo, (name, args)) in enumerate(MODELS.items()):
         torch.manual_seed(seed)
         model = timm.create_model(name, **args)
-        model.train()(torch.randn(4, args.get("in_chans", 3), 64, 64))  # moves the statistics of the norms
+        model.train()(torch.randn(4, args.get("in_chans", 3), 64, 64))  # changes the running statistics of the norms
         push_to_hub(model, f"user/{repo}", commit_message=f"Add {name}")
-        answers[repo] = told(model)
-        if repo == "regnetz":  # timm's own function, with our card; the user is the server's to find
+        answers[repo] = described(model)
+        if repo == "regnetz":  # timm's own function, with our card; the server adds the user's name
             timm.models.push_to_hf_hub(model, "by-timm", model_card=model_card(model), safe_serialization=True)
             push_to_hub(model, "user/regnetz")  # nothing has changed
     print(json.dumps(answers))
 """
 
 LOAD = """
-    print(json.dumps({repo: told(timm.create_model(f"hf-hub:user/{repo}", pretrained=True)) for repo in MODELS}))
+    print(json.dumps({repo: described(timm.create_model(f"hf-hub:user/{repo}", pretrained=True)) for repo in MODELS}))
     assert "timm_regnet_ds" in sys.modules
 """
 
 FAULTS = """
     def attempt(repo):
         try:
-            return told(timm.create_model(f"hf-hub:user/{repo}", pretrained=True))["weights"]
+            return described(timm.create_model(f"hf-hub:user/{repo}", pretrained=True))["weights"]
         except Exception as error:
             return [[kind.__name__ for kind in type(error).__mro__], str(error)]
 
@@ -86,7 +86,7 @@ FAULTS = """
 
 
 def client(hub, home, code, check=True, **environment):
-    """Run code in a fresh process whose Hub is the server; what it prints as json."""
+    """Run code in a new process whose Hub is the server; return the json that it prints."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TIMM_", "TORCH_"))}
     command = [sys.executable, "-c", CLIENT.format(models=MODELS) + dedent(code)]
     env |= hub.environment(home) | environment
@@ -125,19 +125,19 @@ def faults(hub, pushed, tmp_path_factory):
     }.items():
         hub.add(f"user/{name}", good | change)
     hub.cuts["user/cut-once/model.safetensors"] = [len(weights) // 3]
-    hub.cuts["user/cut/model.safetensors"] = [1000] + [0] * 6  # the client tries again as long as it makes headway
+    hub.cuts["user/cut/model.safetensors"] = [1000] + [0] * 6  # the client retries while it receives data
     return client(hub, tmp_path_factory.mktemp("victim"), FAULTS)
 
 
 @pytest.mark.parametrize("repo", MODELS)
-def test_what_comes_back_is_what_was_pushed(repo, pushed, loaded):
+def test_the_loaded_model_is_the_pushed_one(repo, pushed, loaded):
     assert loaded[repo]["type"] == pushed[repo]["type"]
     assert loaded[repo]["weights"] == pushed[repo]["weights"]
     torch.testing.assert_close(torch.tensor(loaded[repo]["logits"]), torch.tensor(pushed[repo]["logits"]))
 
 
 @pytest.mark.parametrize("repo", [*MODELS, "by-timm"])
-def test_what_lies_in_the_repository(repo, hub, pushed):
+def test_files_of_the_repository(repo, hub, pushed):
     files = hub.repos[f"user/{repo}"].files
     assert sorted(set(files) - {".gitattributes"}) == ["README.md", "config.json", "model.safetensors"]
     assert json.loads(files["config.json"])["architecture"] == MODELS.get(repo, MODELS["regnetz"])[0]
@@ -160,7 +160,7 @@ def test_the_card_states_the_complexity(repo, hub, pushed):
         assert f'create_model("hf-hub:user/{repo}", pretrained=True)' in readme
 
 
-def test_pushing_the_same_again_is_no_commit(hub, pushed):
+def test_pushing_the_same_model_again_makes_no_commit(hub, pushed):
     commits = [request for request in hub.requests if request.startswith("POST /api/models/user/regnetz/commit")]
     assert len(commits) == 1
 
@@ -199,7 +199,7 @@ def test_what_the_server_does_not_have(repo, kind, file, faults):
 
 def test_a_connection_that_breaks_off_once_is_resumed(faults, pushed, hub):
     assert faults["cut-once"][-1] == pushed["six"]["weights"]
-    assert len(faults["cut-once"]) <= 2  # an older huggingface_hub resumes in the next call only
+    assert len(faults["cut-once"]) <= 2  # an older huggingface_hub resumes only in the next call
     assert hub.cuts["user/cut-once/model.safetensors"] == []
 
 
@@ -207,7 +207,7 @@ def test_a_connection_that_keeps_breaking_off(faults, pushed):
     (kinds, message), *_, last = faults["cut"]
     assert {"OSError", "TransportError"} & set(kinds)
     assert message
-    assert last == pushed["six"]["weights"]  # nothing of the part that came is taken for the file
+    assert last == pushed["six"]["weights"]  # the part that arrived is not used as the file
 
 
 def test_a_wrong_token_pushes_nothing(hub, tmp_path):
@@ -251,7 +251,7 @@ def test_a_model_that_would_not_come_back(small, no_network):
 
 def test_not_a_timm_model(no_network):
     for function in (push_to_hub, model_card):
-        with pytest.raises(TypeError, match=r"timm\.create_model is needed, not Linear"):
+        with pytest.raises(TypeError, match=r"must come from timm\.create_model, not Linear"):
             function(torch.nn.Linear(1, 1), "user/name")
 
 
@@ -262,6 +262,13 @@ def test_own_fields_of_a_card(small):
     assert "- **Dataset:** imagenet-1k\n" in text
     assert "- **Architecture:** regnet\n" in text
     assert text.count("```bibtex") == 1
+
+
+def test_the_title_of_a_scaled_model():
+    own = {"name": "mine", "depth": 0.5, "width": 0.25, "resolution": 0.25}
+    for strategy, title in (({"strategy": own}, "mine"), ({"strategy": "dwr"}, "dwr"), ({"alpha": 0.5}, "alpha = 0.5")):
+        model = timm.create_model("scaled", base="resnet10t", factor=2.0, **strategy)
+        assert model_card(model)["description"].startswith(f"`resnet10t` scaled by {title}, factor 2,")
 
 
 def test_a_model_of_timm_itself(small):
@@ -276,7 +283,7 @@ PRETRAINED = """
     names = ("regnetx_002.pycls_in1k", "regnetx_200mf.pycls_in1k")
     models = [timm.create_model(name, pretrained=True) for name in names]
     models.append(timm.create_model("regnetx_200mf", pretrained=True, num_classes=3))
-    print(json.dumps([told(model) for model in models]))
+    print(json.dumps([described(model) for model in models]))
 """
 
 

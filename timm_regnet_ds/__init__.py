@@ -1,9 +1,9 @@
 """RegNet, fast-scaled RegNetZ and ReXNet as timm models, and their complexity.
 
-Importing this registers the models with timm; where the package is installed, ``import timm`` alone does.
+Importing this package registers the models with timm. If the package is installed, ``import timm`` is enough.
 """
 
-# First of all, and whole: two threads that import parts of timm in different orders wait for each other for ever.
+# All of timm is imported first: two threads that import parts of timm in different orders can deadlock.
 import timm  # noqa: F401
 
 from timm_regnet_ds.training.hub import model_card, push_to_hub

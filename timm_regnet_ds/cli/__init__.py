@@ -1,4 +1,4 @@
-"""The command ``timm-regnet-ds``: thin, it parses and prints."""
+"""The command ``timm-regnet-ds``. Its modules parse arguments, call the package and print the results."""
 
 import argparse
 import os
@@ -18,15 +18,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        0; 1 where some of many models failed and the rest went on; 2, after a line on standard error, where the input
-        was wrong; 130 where it was interrupted.
+        The exit code: 0; 1 if some of many models failed; 2, with one line on standard error, if the input was wrong;
+        130 if the user interrupted the command.
     """
     options = _parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show
+            warnings.showwarning = _print_warning
             return int(options.run(options) or 0)
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+    except BrokenPipeError:  # The reader of the output has ended, for example `head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except FileNotFoundError as error:
         print(f"timm-regnet-ds: {f'no file {error.filename}' if error.filename else error}", file=sys.stderr)
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _show(
+def _print_warning(
     message: Warning | str, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    """A warning in a line, as the errors of commands are."""
+    """Print a warning as one line, in the form of the commands' errors."""
     print(f"timm-regnet-ds: {message}", file=sys.stderr)
 
 

@@ -16,19 +16,21 @@ HEADER = f"{'model':25} {'input':>7} {'flops (G)':>9} {'params (M)':>10} {'acts 
 
 
 def add_commands(commands: Any) -> None:
-    """Add them to a parser's commands."""
+    """Add these commands to the parser's."""
     models = commands.add_parser("models", help="list this project's models and their complexity")
     models.add_argument("filter", nargs="?", default="*", metavar="FILTER", help="a pattern such as 'regnetz*'")
-    models.add_argument("--printed", action="store_true", help="only those that a paper prints, beside its figures")
+    models.add_argument(
+        "--printed", action="store_true", help="only models whose complexity a paper prints, with the printed values"
+    )
     models.set_defaults(run=_models)
 
     measuring = commands.add_parser("measure", help="flops, params and acts of any timm model")
     measuring.add_argument("models", nargs="+", metavar="MODEL")
-    measuring.add_argument("--json", action="store_true", help="print one JSON object a line")
+    measuring.add_argument("--json", action="store_true", help="print one JSON object per line")
     measuring.set_defaults(run=_measure)
 
-    demo = commands.add_parser("demo", help="build, scale, time, train, save and reload, on this machine")
-    demo.add_argument("--output", default="demo-output", metavar="DIR", help="where pictures and weights go")
+    demo = commands.add_parser("demo", help="build, scale, time, train, save and reload on this machine")
+    demo.add_argument("--output", default="demo-output", metavar="DIR", help="directory for pictures and weights")
     demo.set_defaults(run=_demo)
 
 
@@ -38,7 +40,7 @@ def _models(options: argparse.Namespace) -> None:
         raise ValueError(f"no model of this project matches {options.filter!r}; 'timm-regnet-ds models' lists all")
     print(f"{HEADER} printed" if options.printed else HEADER)
     for name in names:
-        row = _row(name, measure(name))
+        row = _format_row(name, measure(name))
         print(f"{row} {'/'.join(filter(None, PRINTED[name]))}" if options.printed else row, flush=True)
 
 
@@ -54,7 +56,7 @@ def _measure(options: argparse.Namespace) -> None:
             continue
         if i == 0:
             print(HEADER)
-        print(_row(name, complexity), flush=True)
+        print(_format_row(name, complexity), flush=True)
         if complexity.uncounted:
             print(f"  not counted: {', '.join(complexity.uncounted)}")
 
@@ -65,7 +67,7 @@ def _demo(options: argparse.Namespace) -> None:
     demo(options.output)
 
 
-def _row(name: str, complexity: Complexity) -> str:
+def _format_row(name: str, complexity: Complexity) -> str:
     size = format_size(complexity.input_size[1:])
     flops, params, acts = complexity.flops / 1e9, complexity.params / 1e6, complexity.acts / 1e6
     return f"{name:25} {size:>7} {flops:9.3f} {params:10.3f} {acts:8.3f}"

@@ -1,6 +1,6 @@
 """Models on the Hugging Face Hub: timm's own push, with weights as safetensors and a card that states the complexity.
 
-What is pushed comes back with ``timm.create_model("hf-hub:user/name", pretrained=True)``.
+``timm.create_model("hf-hub:user/name", pretrained=True)`` loads a model that was pushed.
 """
 
 from functools import partial
@@ -9,13 +9,14 @@ from typing import Any
 from timm.models import create_model, push_to_hf_hub
 from torch import nn
 
-from timm_regnet_ds.complexity import Complexity, Counts, build_without_weights, measure
+from timm_regnet_ds.complexity import Complexity, build_without_weights, measure
+from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.models import list_models
 from timm_regnet_ds.scaling.building.timm_args import shapes_of
 
 try:
     from timm.models import get_model_args
-except ImportError:  # timm < 1.0.31 does not keep the arguments that a model was created with
+except ImportError:  # timm < 1.0.31 does not record the arguments that a model was created with.
 
     def get_model_args(model: nn.Module, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
         return {**getattr(model, "_model_args", {}), "num_classes": model.num_classes, **(overrides or {})}
@@ -23,7 +24,7 @@ except ImportError:  # timm < 1.0.31 does not keep the arguments that a model wa
 
 __all__ = ["model_card", "push_to_hub"]
 
-# Cards are ASCII: timm < 1.0.31 writes them in the encoding of the machine.
+# Cards are ASCII, since timm < 1.0.31 writes them in the machine's default encoding.
 _REGNET = r"""@inproceedings{Radosavovic2020,
   title={Designing Network Design Spaces},
   author={Radosavovic, Ilija and Kosaraju, Raj Prateek and Girshick, Ross and He, Kaiming and Doll{\'a}r, Piotr},
@@ -43,7 +44,7 @@ _REXNET = """@inproceedings{Han2021,
   year={2021}
 }"""
 
-# By the beginning of the architecture's name; the first that fits.
+# Citations by the beginning of the architecture's name. The first entry that matches is used.
 _PAPERS = {
     "regnetz": [_SCALING],
     "regnet": [_REGNET],
@@ -55,16 +56,16 @@ _PAPERS = {
 
 
 def model_card(model: nn.Module, repo_id: str = "user/name", **fields: Any) -> dict[str, Any]:
-    """What timm's ``push_to_hf_hub`` takes as ``model_card``: description, complexity table, usage, citation.
+    """The argument ``model_card`` of timm's ``push_to_hf_hub``: description, complexity table, usage, citation.
 
     Args:
         model: a timm model.
-        repo_id: where it will be found; for the example of use.
-        **fields: fields of timm's card that replace these or come beside them; ``details`` are added to these, and
-            below a ``description`` the complexity table remains.
+        repo_id: the repository that the card's example loads.
+        **fields: fields of timm's card, which replace or extend these. ``details`` are added to this function's, and
+            the complexity table follows the ``description``.
 
     Raises:
-        TypeError: ``model`` is no timm model.
+        TypeError: ``model`` is not a timm model.
     """
     name = _architecture(model)
     complexity = measure(model)
@@ -80,23 +81,23 @@ def model_card(model: nn.Module, repo_id: str = "user/name", **fields: Any) -> d
 
 
 def push_to_hub(model: nn.Module, repo_id: str, *, safe_serialization: bool = True, **kwargs: Any) -> Any:
-    """``timm.models.push_to_hf_hub`` with weights as safetensors and nothing else, and with `model_card`.
+    """Push a model with ``timm.models.push_to_hf_hub``: weights as safetensors only, and a card from `model_card`.
 
     Args:
         model: a timm model.
-        repo_id: ``user/name``. A README.md that is already there stays as it is.
-        safe_serialization: True.
-        **kwargs: of timm's function: ``private``, ``revision``, ``commit_message`` …; ``model_card`` is a dict of
-            fields for `model_card`, ``model_args`` are needed where timm does not know with which arguments the
-            model was created.
+        repo_id: ``user/name``. If the repository has a README.md, it is not changed.
+        safe_serialization: must be True.
+        **kwargs: arguments of timm's function: ``private``, ``revision``, ``commit_message`` …. ``model_card`` is a
+            dict of fields for `model_card`. ``model_args`` is needed if timm did not record the arguments that the
+            model was created with.
 
     Returns:
-        huggingface_hub's description of the commit.
+        huggingface_hub's ``CommitInfo``.
 
     Raises:
-        TypeError: ``model`` is no timm model.
-        ValueError: another ``safe_serialization``, or a model that ``create_model`` would not build again from its
-            name and arguments; nothing has been pushed then.
+        TypeError: ``model`` is not a timm model.
+        ValueError: ``safe_serialization`` is not True, or ``create_model`` does not build this model from its name
+            and arguments. Nothing has been pushed then.
     """
     if safe_serialization is not True:
         raise ValueError(f"weights are pushed as safetensors only: safe_serialization=True, not {safe_serialization!r}")
@@ -111,7 +112,7 @@ def _architecture(model: nn.Module) -> str:
     try:
         return model.pretrained_cfg["architecture"]  # type: ignore[index, return-value]
     except (AttributeError, KeyError, TypeError):
-        raise TypeError(f"a model from timm.create_model is needed, not {type(model).__name__}") from None
+        raise TypeError(f"model must come from timm.create_model, not {type(model).__name__}") from None
 
 
 def _check_rebuilt(model: nn.Module, name: str, args: dict[str, Any]) -> None:
@@ -131,7 +132,9 @@ def _title(model: nn.Module, name: str) -> str:
     args = getattr(model, "_model_args", {})
     if name != "scaled" or "base" not in args:
         return f"`{name}`"
-    how = args["strategy"] if "strategy" in args else f"alpha = {args['alpha']:g}"
+    strategy = args.get("strategy", {})
+    label = strategy.get("name") if isinstance(strategy, dict) else strategy  # a dict is the user's own strategy
+    how = label or f"alpha = {args['alpha']:g}"
     return f"`{args['base']}` scaled by {how}, factor {args.get('factor', args.get('resolved')):g}"
 
 
@@ -147,21 +150,18 @@ def _details(model: nn.Module, name: str, complexity: Complexity) -> dict[str, A
 
 def _complexity_text(name: str, complexity: Complexity) -> str:
     size = " x ".join(map(str, complexity.input_size))
-    lines = [
-        f"For one image of {size}. Flops are the multiply-adds of convolutions, linear layers and matrix products,",
-        "acts the elements of their outputs; the rows below the first are the model's parts.",
-        "",
-        "| | flops | params | acts |",
-        "|:--|--:|--:|--:|",
-        *(_row(part or name, counts) for part, counts in complexity.by_module(depth=1).items()),
-    ]
-    if complexity.uncounted:
-        lines += ["", f"Not counted: {', '.join(complexity.uncounted)}."]
-    return "\n".join(lines)
+    table = markdown(
+        ("", "flops", "params", "acts"),
+        (
+            (part or name, f"{counts.flops:,}", f"{counts.params:,}", f"{counts.acts:,}")
+            for part, counts in complexity.by_module(depth=1).items()
+        ),
+    )
+    uncounted = f"\n\nNot counted: {', '.join(complexity.uncounted)}." if complexity.uncounted else ""
+    return f"""For one image of {size}. Flops are the multiply-adds of convolutions, linear layers and matrix products,
+acts the elements of their outputs. The first row is the model, the others are its parts.
 
-
-def _row(label: str, counts: Counts) -> str:
-    return f"| {label} | {counts.flops:,} | {counts.params:,} | {counts.acts:,} |"
+{table}{uncounted}"""
 
 
 def _usage(name: str, repo_id: str) -> str:

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from .plan import Plan
 
-__all__ = ["IN_MEMORY", "Data", "InMemoryData", "LoaderData", "open_data"]
+__all__ = ["IN_MEMORY", "Data", "InMemoryData", "LoaderData", "open_data", "read_digits"]
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -59,7 +59,7 @@ class ImageArrays:
     flips: bool
 
 
-def _load_digits(plan: Plan) -> ImageArrays:
+def read_digits(plan: Plan | None = None) -> ImageArrays:
     """scikit-learn's 1,797 digits of 8×8 pixels; every fifth is for validation."""
     from sklearn.datasets import load_digits
 
@@ -129,7 +129,7 @@ def _arrays(dataset: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 IN_MEMORY: dict[str, Callable[[Plan], ImageArrays]] = {
     "cifar10": _load_cifar10,
     "cifar100": _load_cifar100,
-    "digits": _load_digits,
+    "digits": read_digits,
     "fashion-mnist": _load_fashion_mnist,
 }
 
