@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from timm_regnet_ds import STRATEGIES, AnyNet, AnyNetCfg, measure, resolve_strategy
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0
 from timm_regnet_ds.models.regnet import REGNET_CFGS
-from timm_regnet_ds.scaling.fitting.target import nearest_factor, parse_target
+from timm_regnet_ds.scaling.fitting.target import parse_target
 from timm_regnet_ds.scaling.named.anynet import scale_anynet
 from timm_regnet_ds.scaling.named.efficientnet import scale_efficientnet
 from timm_regnet_ds.scaling.named.models import BASES, FACTORS, PAPER, TARGETS, build_scaled, scaled_cfg
+from timm_regnet_ds.scaling.named.nearest_factor import nearest_factor
 
 # Stage form of the scaled RegNetZ: depths, widths, group width.
 STAGES = {
@@ -105,7 +106,7 @@ def test_single_groups_stay_single_and_depthwise_stays_depthwise(block):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("regnetz_500mf_dWr_4gf", {"block": "x"}, "takes no block: scaling has settled it"),
+        ("regnetz_500mf_dWr_4gf", {"block": "x"}, "takes no block: scaling sets it"),
         ("regnetz_500mf_dWr_4gf", {"widths": [8]}, "takes no widths"),
         ("efficientnet_b0_dWr_4gf", {"output_stride": 7}, "output_stride 7 is not possible"),
         ("efficientnet_b0_dWr_4gf", {"global_pool": "mean"}, "unknown global_pool 'mean'"),

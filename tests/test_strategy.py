@@ -14,7 +14,8 @@ import timm_regnet_ds
 from timm_regnet_ds import STRATEGIES, resolve_strategy
 from timm_regnet_ds.scaling import Multipliers
 from timm_regnet_ds.scaling.arithmetic.rounding import round_depth, round_group_width, round_resolution, round_width
-from timm_regnet_ds.scaling.fitting.target import Target, nearest_factor, parse_target
+from timm_regnet_ds.scaling.fitting.target import Target, parse_target
+from timm_regnet_ds.scaling.named.nearest_factor import nearest_factor
 
 factors = st.floats(0.05, 100)
 

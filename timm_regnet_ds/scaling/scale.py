@@ -15,10 +15,10 @@ from .building.base import Base, base_of
 from .building.build import Changes, changes_of
 from .building.timm_args import shapes_of
 from .families.specs import ScalingSpec
-from .fitting.flops_shares import Profile, profile
-from .fitting.search import Found, find_factor
-from .fitting.target import Budget, Predictor, Target, target_of
-from .fitting.transform import Scaled, balance, rewrite
+from .fitting.flops_shares import FlopsShares, flops_shares
+from .fitting.search import Trial, find_factor
+from .fitting.target import LatencyBudget, Predictor, Target, target_of
+from .fitting.transform import ScaledArgs, apply_rules, fit_to_factor
 from .scaled_model import ScaledModel, build_and_measure
 
 __all__ = ["scale"]
@@ -97,7 +97,7 @@ _BOTH = "a factor and a target exclude each other: pass one of them"
 
 
 # Profiles of recently scaled bases, so that scaling one base several ways measures it once.
-_profiles: dict[tuple[Any, str], Profile] = {}
+_profiles: dict[tuple[Any, str], FlopsShares] = {}
 _lock = threading.Lock()
 _MAX_PROFILES = 16
 
@@ -110,7 +110,7 @@ class _Scaler:
         self.strategy = strategy
 
     @cached_property
-    def profile(self) -> Profile:
+    def profile(self) -> FlopsShares:
         base = self.base
         key = (
             base.build.model_cls,
@@ -119,24 +119,24 @@ class _Scaler:
         with _lock:
             found = _profiles.get(key)
         if found is None:
-            found = profile(*build_and_measure(base.name, base, Changes(), base.input_size))
+            found = flops_shares(*build_and_measure(base.name, base, Changes(), base.input_size))
             with _lock:
                 _profiles[key] = found
                 if len(_profiles) > _MAX_PROFILES:
                     del _profiles[next(iter(_profiles))]
         return found
 
-    def scaled(self, factor: float) -> Scaled:
+    def scaled(self, factor: float) -> ScaledArgs:
         base = self.base
         if base.spec.round_independently:
-            return rewrite(base.spec, base.args, base.input_size, self.strategy.multipliers(factor))
-        return balance(base.spec, base.args, base.input_size, self.strategy, factor, self.profile)
+            return apply_rules(base.spec, base.args, base.input_size, self.strategy.multipliers(factor))
+        return fit_to_factor(base.spec, base.args, base.input_size, self.strategy, factor, self.profile)
 
     def by(self, factor: float) -> ScaledModel:
         self.check_size(factor)
         return self.model(factor, self.scaled(factor))
 
-    def model(self, factor: float, scaled: Scaled) -> ScaledModel:
+    def model(self, factor: float, scaled: ScaledArgs) -> ScaledModel:
         changes = changes_of(self.base, scaled.args, scaled.input_size)
         return ScaledModel(
             base=self.base.name,
@@ -151,7 +151,7 @@ class _Scaler:
             _changes=changes,
         )
 
-    def to(self, target: Target | Budget, tolerance: float | None) -> ScaledModel:
+    def to(self, target: Target | LatencyBudget, tolerance: float | None) -> ScaledModel:
         base = self.profile.complexity
         exponent = target.exponent(self.strategy, base)
         if not exponent:
@@ -161,13 +161,13 @@ class _Scaler:
         def evaluate(factor: float) -> tuple[Hashable, Callable[[], float]]:
             self.check_size(factor)
             tried[factor] = model = self.model(factor, self.scaled(factor))
-            return repr((model.overrides, model.input_size)), lambda: target.of(model.complexity)
+            return repr((model.overrides, model.input_size)), lambda: target.value_of(model.complexity)
 
-        if (least := target.least()) >= target.value:
+        if (least := target.lower_limit()) >= target.value:
             raise ValueError(f"no model takes {target}: a call alone takes {replace(target, value=least)}")
-        best, below, above = find_factor(target, Found(1.0, target.of(base)), exponent, evaluate, tolerance)
+        best, below, above = find_factor(target, Trial(1.0, target.value_of(base)), exponent, evaluate, tolerance)
         off = abs(best.value / target.value - 1)
-        if (below is None and not target.exceedable) or ((below is None or above is None) and off > OUT_OF_REACH):
+        if (below is None and not target.may_exceed) or ((below is None or above is None) and off > OUT_OF_REACH):
             limit = f"no {'less' if below is None else 'more'} than {replace(target, value=best.value)}"
             raise ValueError(f"{self.base.name} by {self.strategy.name} reaches {limit}, not {target}")
         if tolerance is not None and off > tolerance:
@@ -192,14 +192,14 @@ class _Scaler:
                 )
 
 
-def _target(target: Target | None, latency_ms: float | None, on: Predictor | None) -> Target | Budget | None:
+def _target(target: Target | None, latency_ms: float | None, on: Predictor | None) -> Target | LatencyBudget | None:
     if (latency_ms is None) != (on is None):
         raise ValueError("latency_ms and on go together: a time, and what predicts it")
     if latency_ms is None or on is None:
         return target
     if target is not None:
         raise ValueError(f"one target is needed, not two: {target}, and {latency_ms} ms")
-    return Budget(check_float("latency_ms", latency_ms, above=0), on)
+    return LatencyBudget(check_float("latency_ms", latency_ms, above=0), on)
 
 
 def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:

@@ -1,20 +1,20 @@
-"""How scaled dimensions become whole: the rounding behind every printed figure of the scaling paper."""
+"""Rounding of scaled dimensions to integers, with which all printed numbers of the scaling paper are met."""
 
 __all__ = ["nearest_multiple", "round_depth", "round_group_width", "round_resolution", "round_width"]
 
 
 def round_depth(depth: float) -> int:
-    """To the nearest whole number of blocks, at least one."""
+    """Round to the nearest integer, halves to even, at least 1."""
     return max(1, round(depth))
 
 
 def round_width(width: float) -> int:
-    """To the nearest multiple of 8, at least 8."""
+    """Round to the nearest multiple of 8, at least 8."""
     return nearest_multiple(width, 8)
 
 
 def round_group_width(group_width: float) -> int:
-    """To 1, 2, 4, or the nearest multiple of 8."""
+    """Round to 1, 2, 4 or a multiple of 8."""
     group_width = round(group_width)
     if group_width <= 2:
         return max(1, group_width)
@@ -22,10 +22,10 @@ def round_group_width(group_width: float) -> int:
 
 
 def round_resolution(resolution: float) -> int:
-    """To the nearest multiple of 4, at least 4."""
+    """Round to the nearest multiple of 4, at least 4."""
     return nearest_multiple(resolution, 4)
 
 
 def nearest_multiple(value: float, multiple: int) -> int:
-    """To the nearest multiple, at least the first."""
+    """Round to the nearest multiple of ``multiple``, at least ``multiple``."""
     return max(multiple, round(value / multiple) * multiple)

@@ -1,4 +1,4 @@
-"""How a model's flops would grow with its width: the share that grows as w², as w, and not at all."""
+"""Shares of a model's flops that grow quadratically and linearly with the width."""
 
 import math
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from torch import nn
 from timm_regnet_ds.complexity import Complexity
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
-__all__ = ["Profile", "profile"]
+__all__ = ["FlopsShares", "flops_shares"]
 
 
 @dataclass(frozen=True)
-class Profile:
-    """A model's complexity, and how its flops share out.
+class FlopsShares:
+    """A model's complexity, and the shares of its flops by how they grow with the width.
 
     Attributes:
-        complexity: of the model.
-        dense: share of flops that grow with the square of the width: convolutions and linear layers.
-        linear: share that grows with the width: depthwise convolutions, attention's products, what reads the image
-            and what gives the classes.
+        complexity: complexity of the model.
+        dense: share of flops that grow quadratically: convolutions and linear layers.
+        linear: share of flops that grow linearly: depthwise convolutions, matrix products of attention, the first
+            convolution and the classifier.
     """
 
     complexity: Complexity
@@ -28,22 +28,25 @@ class Profile:
     linear: float
 
     def growth(self, by: Multipliers, area: float) -> float:
-        """By how much flops would grow, feature maps growing by ``area``."""
+        """Return the growth of flops, if the area of feature maps grows by ``area``."""
         return by.depth * area * (self.dense * by.width**2 + self.linear * by.width)
 
     def width_for(self, factor: float, others: float) -> float:
-        """By how much widths have to grow for flops to grow by ``factor``, all else making them grow by ``others``."""
+        """Return the width multiplier needed for flops to grow by ``factor``.
+
+        ``others`` is the growth of flops that depth and resolution already cause.
+        """
         wanted = factor / others
         if self.dense < 1e-6:
             return wanted / self.linear
         return (math.sqrt(self.linear**2 + 4 * self.dense * wanted) - self.linear) / (2 * self.dense)
 
 
-def profile(model: nn.Module, complexity: Complexity) -> Profile:
-    """Share out the flops that were measured of a model."""
+def flops_shares(model: nn.Module, complexity: Complexity) -> FlopsShares:
+    """Divide the measured flops of a model by how they grow with the width."""
     linear = sum(part.counts.flops for part in complexity.parts if _grows_linearly(model, part.module, part.kind))
     total = max(1, complexity.flops)
-    return Profile(complexity, 1 - linear / total, linear / total)
+    return FlopsShares(complexity, 1 - linear / total, linear / total)
 
 
 def _grows_linearly(model: nn.Module, path: str, kind: str) -> bool:

@@ -12,13 +12,13 @@ from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers, Strategy
 from timm_regnet_ds.scaling.families.rules import Args, GroupWidth, Rule
 from timm_regnet_ds.scaling.families.specs import ScalingSpec
 
-from .flops_shares import Profile
+from .flops_shares import FlopsShares
 
-__all__ = ["Scaled", "balance", "rewrite"]
+__all__ = ["ScaledArgs", "apply_rules", "fit_to_factor"]
 
 
 @dataclass(frozen=True)
-class Scaled:
+class ScaledArgs:
     """Scaled arguments of a model class.
 
     Attributes:
@@ -34,7 +34,9 @@ class Scaled:
     area: float
 
 
-def rewrite(spec: ScalingSpec, args: Args, input_size: tuple[int, int, int], multipliers: Multipliers) -> Scaled:
+def apply_rules(
+    spec: ScalingSpec, args: Args, input_size: tuple[int, int, int], multipliers: Multipliers
+) -> ScaledArgs:
     """Scale every number by its own rule, and the images by the resolution multiplier."""
     new = args
     for rule in (*spec.depth, *spec.width):
@@ -49,7 +51,7 @@ def rewrite(spec: ScalingSpec, args: Args, input_size: tuple[int, int, int], mul
     width = _width_ratio(widths, depths)
     groups = _width_ratio(_grown(grouped, args, new), []) if grouped else width
     reached = Multipliers(_sum_ratio(depths), width, groups, ratio)
-    return Scaled(new, size, reached, _area_ratio(input_size, size))
+    return ScaledArgs(new, size, reached, _area_ratio(input_size, size))
 
 
 def _resized(spec: ScalingSpec, args: Args, size: tuple[int, int, int], by: float) -> tuple[int, int, int]:
@@ -96,9 +98,14 @@ _CHOICES = 4  # different results that are tried per axis
 _SHAPE = 0.3
 
 
-def balance(
-    spec: ScalingSpec, args: Args, input_size: tuple[int, int, int], strategy: Strategy, factor: float, base: Profile
-) -> Scaled:
+def fit_to_factor(
+    spec: ScalingSpec,
+    args: Args,
+    input_size: tuple[int, int, int],
+    strategy: Strategy,
+    factor: float,
+    base: FlopsShares,
+) -> ScaledArgs:
     """Scale so that flops grow by ``factor``: what rounding does to one axis, another compensates for.
 
     Try the few nearest roundings of depth and resolution and, for each, the widths that restore the flops. Return the
@@ -107,10 +114,10 @@ def balance(
     """
     ideal = strategy.multipliers(factor)
 
-    def scaled(depth: float, resolution: float, width: float = 1.0) -> Scaled:
-        return rewrite(spec, args, input_size, Multipliers(depth, width, width, resolution))
+    def scaled(depth: float, resolution: float, width: float = 1.0) -> ScaledArgs:
+        return apply_rules(spec, args, input_size, Multipliers(depth, width, width, resolution))
 
-    def cost(found: Scaled) -> float:
+    def cost(found: ScaledArgs) -> float:
         off = abs(math.log(base.growth(found.reached, found.area) / factor))
         shape = sum(
             power * abs(math.log(getattr(found.reached, axis) / getattr(ideal, axis)))
@@ -132,11 +139,11 @@ def balance(
     return min(found, key=cost)
 
 
-def _choices(ideal: float, scaled: Callable[[float], Scaled]) -> list[float]:
+def _choices(ideal: float, scaled: Callable[[float], ScaledArgs]) -> list[float]:
     """Return the few multipliers nearest to the ideal one that give different results."""
     if ideal == 1:
         return [1.0]
-    seen: list[Scaled] = []
+    seen: list[ScaledArgs] = []
     chosen = []
     for by in _AROUND:
         result = scaled(ideal * by)

@@ -1,7 +1,7 @@
-"""The scaled models that have names: ``<base>_<strategy>_<target>``, as in ``regnetz_500mf_dWr_16gf``.
+"""The scaled models with registered names: ``<base>_<strategy>_<target>``, as in ``regnetz_500mf_dWr_16gf``.
 
-Those that the scaling paper prints (Tables 7 and 8) and, from the same bases, every strategy at 1 to 16 GF, which
-its Figures 4 to 7 compare.
+They are those that the scaling paper prints (Tables 7 and 8) and, from the same bases, every strategy at 1 to 16 GF,
+as compared in its Figures 4 to 7.
 """
 
 from dataclasses import replace
@@ -29,7 +29,7 @@ BASES: dict[str, tuple[AnyNetCfg | EfficientNetCfg, int]] = {
     "efficientnet_b0": (EFFICIENTNET_B0, 224),
 }
 
-# With these all figures of the paper come out.
+# The factors with which the models have the numbers that the paper prints.
 PAPER = {
     "regnety_500mf_dWr_4gf": 8.2,
     "regnety_500mf_dWr_16gf": 32.8,
@@ -40,11 +40,11 @@ PAPER = {
     "efficientnet_b0_dWr_16gf": 48,
 }
 
-SETTLED = ("depths", "widths", "strides", "bottle_ratios", "group_widths", "block")
+FIXED_BY_SCALING = ("depths", "widths", "strides", "bottle_ratios", "group_widths", "block")
 
 TARGETS = ("1gf", "2gf", "4gf", "8gf", "16gf")
 
-# What `nearest_factor` finds, a row for each base and strategy and a column for each target.
+# The factors that `nearest_factor` finds: one row per base and strategy, one column per target.
 _NEAREST = {
     ("regnety_500mf", "d"): (2.13, 4.38, 8.84, 17.9, 35.8),
     ("regnety_500mf", "w"): (1.97, 4.17, 8.27, 16.7, 33.2),
@@ -80,15 +80,15 @@ FACTORS = {
 
 
 def scaled_cfg(base: str, strategy: str | float, factor: float) -> tuple[AnyNetCfg | EfficientNetCfg, int]:
-    """Config and resolution of a base scaled by a factor.
+    """Return config and resolution of a base scaled by a factor.
 
     Args:
         base: a name of ``BASES``.
         strategy: a name, or α.
-        factor: by how much flops are to grow.
+        factor: the factor by which flops should grow.
 
     Raises:
-        ValueError: another base or strategy, or a factor that is not above 0.
+        ValueError: if the base or the strategy is unknown, or the factor is not above 0.
     """
     cfg, resolution = check_choice("base", base, BASES)
     multipliers = resolve_strategy(strategy).multipliers(factor)
@@ -97,14 +97,14 @@ def scaled_cfg(base: str, strategy: str | float, factor: float) -> tuple[AnyNetC
 
 
 def build_scaled(variant: str, pretrained: bool, cfg: AnyNetCfg | EfficientNetCfg, **kwargs: Any) -> nn.Module:
-    """The model of a scaled config, built by timm.
+    """Build the model of a scaled config through timm.
 
     Raises:
-        ValueError: a field of `AnyNetCfg` among ``kwargs`` that scaling has settled.
+        ValueError: a field of `AnyNetCfg` among ``kwargs`` that scaling sets.
     """
     if isinstance(cfg, EfficientNetCfg):
         return build_efficientnet(variant, pretrained, cfg, **kwargs)
-    refuse_fields(variant, kwargs, SETTLED, "scaling has settled it")
+    refuse_fields(variant, kwargs, FIXED_BY_SCALING, "scaling sets it")
     return build_anynet(variant, pretrained, replace(cfg, **take_fields(AnyNetCfg, kwargs)), **kwargs)
 
 
