@@ -194,7 +194,7 @@ def _train_on_digits(device: torch.device) -> tuple[nn.Module, float]:
     }
     train = create_loader(Digits(train=True), is_training=True, no_aug=True, **loader_args)
     held_out = create_loader(Digits(train=False), is_training=False, crop_pct=1.0, **loader_args)
-    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.2, momentum=0.9, weight_decay=5e-5)
+    optimizer = create_optimizer_v2(model, opt="sgd", lr=0.5, momentum=0.9, weight_decay=5e-5)
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched="cosine",
