@@ -1,14 +1,20 @@
 """The command line: tables at 80 columns, json, one line and exit code 2 for wrong input."""
 
+import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
+import timm
+from timm.utils import ParseKwargs
 
 import timm_regnet_ds as trd
 from timm_regnet_ds.cli import main
+from timm_regnet_ds.files.rows import RowsFile
 
 
 def test_models_lists_ours_with_their_complexity(capsys):
@@ -85,3 +91,40 @@ def test_the_installed_command_prints_no_traceback():
 
 def test_every_model_fits_the_table():
     assert max(map(len, trd.list_models())) <= 25
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["channelnet", "--factor", "2"],
+        ["vit_tiny_patch16_224.augreg_in21k_ft_in1k", "--to", "2gf", "--strategy", "dwr"],
+        ["resnet18", "--factor", "2", "--alpha", "0.4"],
+    ],
+)
+def test_scale_ends_with_what_builds_its_result(arguments, capsys):
+    assert main(["scale", *arguments]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    python, train = lines.index("in Python:"), lines.index("options of timm's train.py:")
+    model = eval("".join(line.strip() + " " for line in lines[python + 1 : train]), {"timm": timm})
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model")
+    parser.add_argument("--model-kwargs", nargs="*", default={}, action=ParseKwargs)
+    options = parser.parse_args(shlex.split("\n".join(lines[train + 1 :]).replace("\\\n", " ")))
+    again = timm.create_model(options.model, **options.model_kwargs)
+    flops = float(lines[3].split()[3])
+    assert trd.measure(model) == trd.measure(again)
+    assert trd.measure(model).flops / 1e9 == pytest.approx(flops, rel=1e-3)
+
+
+def test_scale_all_takes_a_pattern(capsys, tmp_path):
+    assert main(["scale", "--all", "test_byobnet*"]) == 0
+    assert "| test_byobnet | ✓ | ✓ |" in capsys.readouterr().out
+    assert main(["scale", "--all", "no_such_thing*"]) == 2
+    assert "no architecture of timm matches 'no_such_thing*'" in capsys.readouterr().err
+    part = RowsFile(tmp_path / "coverage.part", "coverage", 1)
+    row = {"architecture": "test_byobnet", "d": 1, "w": 1, "r": 1, "class": "kept", "reason": ""}
+    part.append(row | {"versions": {"timm": timm.__version__, "timm_regnet_ds": version("timm-regnet-ds")}})
+    assert main(["scale", "--all", "test_byobnet", "--output", str(tmp_path)]) == 0
+    assert sorted(path.suffix for path in tmp_path.glob("coverage*")) == [".csv", ".md"]
+    assert "test_byobnet,kept,1,1,,1" in (tmp_path / "coverage.csv").read_text()  # not computed again

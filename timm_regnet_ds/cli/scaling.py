@@ -5,25 +5,37 @@ import json
 from typing import Any
 
 from timm_regnet_ds.scaling import STRATEGIES, scale
-from timm_regnet_ds.scaling.reports.text import comparison, growth, strategies, to_dict
+from timm_regnet_ds.scaling.reports.text import (
+    format_exponents,
+    format_scaled,
+    format_strategies,
+    format_usage,
+    to_dict,
+)
 
 __all__ = ["add_commands"]
 
 
 def add_commands(commands: Any) -> None:
-    """Add them to a parser's commands."""
+    """Add these commands to the parser's."""
     scaling = commands.add_parser("scale", help="scale any timm model by a factor or to a target")
-    scaling.add_argument("model", nargs="?", metavar="MODEL")
+    scaling.add_argument(
+        "model", nargs="?", metavar="MODEL", help="its name; with --all, a pattern such as 'convnext*'"
+    )
     scaling.add_argument("--to", metavar="TARGET", help="flops, params or acts: 16gf, 25mp, 12ma")
     scaling.add_argument("--factor", type=float, metavar="S", help="instead of a target: by how much flops grow")
-    scaling.add_argument("--latency-ms", type=float, metavar="MS", help="instead of a target: at most so many")
-    scaling.add_argument("--on", metavar="JSON", help="what predicts them, from 'timm-regnet-ds latency fit'")
+    scaling.add_argument("--latency-ms", type=float, metavar="MS", help="instead of a target: the most milliseconds")
+    scaling.add_argument("--on", metavar="JSON", help="the latency model, from 'timm-regnet-ds latency fit'")
     scaling.add_argument("--strategy", default="dWr", help=f"one of {', '.join(STRATEGIES)} (default: dWr)")
     scaling.add_argument("--alpha", type=float, metavar="A", help="instead of a strategy: how much goes to width")
     scaling.add_argument("--tolerance", type=float, metavar="T", help="fail if the target is missed by more than T")
     scaling.add_argument("--json", action="store_true", help="print one JSON object")
-    scaling.add_argument("--all", action="store_true", help="scale every architecture of timm and write a table of it")
-    scaling.add_argument("--output", metavar="DIR", help="where --all writes coverage.md and .csv (default: docs)")
+    scaling.add_argument("--all", action="store_true", help="scale all architectures of timm and write a table")
+    scaling.add_argument(
+        "--output",
+        metavar="DIR",
+        help="where --all writes coverage.md and .csv (default: docs; a pattern's table is printed)",
+    )
     scaling.set_defaults(run=_scale)
 
     comparing = commands.add_parser("strategies", help="all strategies side by side")
@@ -33,18 +45,23 @@ def add_commands(commands: Any) -> None:
 
     growing = commands.add_parser("exponents", help="how params and acts grow with flops, fitted and predicted")
     growing.add_argument("models", nargs="+", metavar="MODEL")
-    growing.set_defaults(run=lambda options: print(growth(options.models)))
+    growing.set_defaults(run=lambda options: print(format_exponents(options.models)))
 
 
 def _scale(options: argparse.Namespace) -> None:
     if options.all:
-        names = ("model", "to", "factor", "alpha", "tolerance", "latency_ms", "on")
-        given = [getattr(options, name) for name in names]
+        excluded = ("to", "factor", "alpha", "tolerance", "latency_ms", "on")
+        given = [getattr(options, name) for name in excluded]
         if any(value is not None for value in given) or options.strategy != "dWr" or options.json:
-            raise ValueError("scale --all scales every architecture by its own factors: only --output goes with it")
+            raise ValueError("scale --all uses its own factors: only a pattern and --output go with it")
         from timm_regnet_ds.scaling.reports import coverage
 
-        coverage.write(options.output or "docs")
+        names = coverage.matching(options.model) if options.model else None
+        if names and options.output is None:
+            rows = {row["architecture"]: row for row in coverage.compute(names)}
+            print(coverage.markdown_text([rows[name] for name in names]))
+        else:
+            coverage.write(options.output or "docs", names)
         return
     if options.output is not None:
         raise ValueError("--output goes with --all only")
@@ -61,9 +78,13 @@ def _scale(options: argparse.Namespace) -> None:
         alpha=options.alpha,
         tolerance=options.tolerance,
     )
-    print(json.dumps(to_dict(model)) if options.json else comparison(model))
-    if predictor is not None and not options.json:
+    if options.json:
+        print(json.dumps(to_dict(model)))
+        return
+    print(format_scaled(model))
+    if predictor is not None:
         print(f"predicted: {predictor.predict(model.complexity):.4g} ms ({predictor.about()})")
+    print(f"\n{format_usage(model)}")
 
 
 def _predictor(path: str | None) -> Any:
@@ -75,4 +96,4 @@ def _predictor(path: str | None) -> Any:
 
 
 def _strategies(options: argparse.Namespace) -> None:
-    print(strategies(options.model, options.to))
+    print(format_strategies(options.model, options.to))

@@ -1,6 +1,6 @@
-"""What scales of every architecture of timm, found out by scaling them all: ``timm-regnet-ds scale --all``."""
+"""A table of what scales in every architecture of timm, made by scaling them all: ``timm-regnet-ds scale --all``."""
 
-import json
+import fnmatch
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +17,15 @@ import torch
 from timm.models import list_models, model_entrypoint
 from torch import nn
 
-from timm_regnet_ds.complexity import measure_factory
+from timm_regnet_ds._check import did_you_mean
+from timm_regnet_ds.complexity import build_without_weights
 from timm_regnet_ds.files.atomic import write_text
+from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.files.tables import csv_text
 from timm_regnet_ds.scaling.building.capture import bypass_interception
 from timm_regnet_ds.scaling.scale import scale
 
-__all__ = ["COLUMNS", "FACTORS", "architectures", "row", "write"]
+__all__ = ["COLUMNS", "FACTORS", "architectures", "compute", "markdown_text", "matching", "row", "write"]
 
 FACTORS = (0.5, 2.0, 4.0, 8.0)
 _RATIOS = tuple(f"x{factor:g}" for factor in FACTORS)
@@ -36,22 +38,22 @@ def architectures() -> list[str]:
 
 
 def row(name: str) -> dict[str, Any]:
-    """What scales of an architecture: the entries of `COLUMNS`.
+    """Scale an architecture and return the entries of `COLUMNS`.
 
-    ``d``, ``w`` and ``r`` are 1 where flops grow when only depth, width or resolution is scaled by 4; ``g`` where
-    the width of groups grows with the width, and empty where there are none. ``x2`` is flops reached by dWr at
-    factor 2 over the base's, ``to_2x`` those with twice the base's as the target.
+    ``d``, ``w`` and ``r`` are 1 where flops grow when only depth, width or resolution is scaled by 4. ``g`` is 1 where
+    group widths grow with the width, and empty for architectures without grouped convolutions. ``x2`` is the flops
+    of the model scaled by dWr and factor 2, divided by the base's; for ``to_2x`` the target is twice the base's flops.
     """
     found: dict[str, Any] = {"architecture": name, "d": 0, "w": 0, "r": 0}
     reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for column, measure in _MEASURES:
+        for column, entry in _ENTRIES:
             if column in (*_RATIOS, "to_2x") and not (found["d"] and found["w"]):
                 continue
             try:
-                found[column] = measure(name, found)
-            except Exception as error:  # one architecture's failure is a reason in its row
+                found[column] = entry(name, found)
+            except Exception as error:  # the failure of one architecture becomes the reason in its row
                 reasons.append(str(error).removeprefix(f"{name} ") or type(error).__name__)
     return found | {"reason": "; ".join(dict.fromkeys(reasons))}
 
@@ -78,7 +80,7 @@ def _groups(name: str, found: dict[str, Any]) -> int | None:
 
 def _group_widths(make: Callable[[], nn.Module]) -> list[int]:
     with bypass_interception():
-        model, _ = measure_factory("model", make)
+        model = build_without_weights(make)
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return [conv.in_channels // conv.groups for conv in convs if 1 < conv.groups < conv.in_channels]
 
@@ -91,7 +93,7 @@ def _twice(name: str, found: dict[str, Any]) -> float:
     return round(scale(name, flops=2 * found["flops"]).growth.flops, 4)
 
 
-_MEASURES: tuple[tuple[str, Callable[[str, dict[str, Any]], Any]], ...] = (
+_ENTRIES: tuple[tuple[str, Callable[[str, dict[str, Any]], Any]], ...] = (
     ("class", _class),
     ("flops", _flops),
     *((axis, partial(_axis, axis)) for axis in "dwr"),
@@ -102,39 +104,49 @@ _MEASURES: tuple[tuple[str, Callable[[str, dict[str, Any]], Any]], ...] = (
 
 
 def write(folder: str | os.PathLike[str], names: Iterable[str] | None = None) -> None:
-    """Scale architectures, all by default, and write ``coverage.md`` and ``coverage.csv``.
+    """Scale architectures, by default all, and write ``coverage.md`` and ``coverage.csv``.
 
-    A run that is killed goes on where it stopped: finished rows are in ``coverage.part``.
+    Finished rows are kept in ``coverage.part`` until then, so that a killed run continues where it stopped.
     """
-    from tqdm import tqdm
-
     wanted = list(names or architectures())
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    part = path / "coverage.part"
+    part = RowsFile(path / "coverage.part", "coverage", 1)
     versions = {"timm": timm.__version__, "timm_regnet_ds": version("timm-regnet-ds")}
-    rows = {found["architecture"]: found for found in _finished(part) if found.pop("versions", None) == versions}
-    missing = [name for name in wanted if name not in rows]
-    with part.open("a", encoding="utf-8") as store, tqdm(total=len(wanted), initial=len(wanted) - len(missing)) as bar:
-        store.write("\n")  # after a line that a killed run may have left unfinished
-        for found in _in_processes(missing):
-            rows[found["architecture"]] = found
-            store.write(json.dumps(found | {"versions": versions}) + "\n")
-            store.flush()
-            bar.update()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an incomplete last row is computed again
+        finished = part.read_if_exists()
+    rows = {found["architecture"]: found for found in finished if found.pop("versions") == versions}
+    for found in compute([name for name in wanted if name not in rows], total=len(wanted)):
+        rows[found["architecture"]] = found
+        part.append(found | {"versions": versions})
     ordered = [rows[name] for name in wanted]
     write_text(path / "coverage.csv", csv_text(ordered, COLUMNS))
-    write_text(path / "coverage.md", _markdown(ordered))
-    part.unlink()
+    write_text(path / "coverage.md", markdown_text(ordered))
+    part.path.unlink(missing_ok=True)
 
 
-def _finished(part: Path) -> Iterator[dict[str, Any]]:
-    if part.exists():
-        for line in part.read_text(encoding="utf-8").splitlines():
-            try:
-                yield json.loads(line)
-            except ValueError:  # the run was killed while it wrote this line
-                continue
+def matching(pattern: str) -> list[str]:
+    """The architectures of timm whose name matches a shell pattern such as ``convnext*``.
+
+    Raises:
+        ValueError: no architecture matches.
+    """
+    names = architectures()
+    if found := fnmatch.filter(names, pattern):
+        return found
+    raise ValueError(f"no architecture of timm matches {pattern!r}{did_you_mean(pattern.strip('*?'), names)}")
+
+
+def compute(names: list[str], total: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of architectures, as they become ready; several processes compute them, and a bar shows progress."""
+    from tqdm import tqdm
+
+    total = total or len(names)
+    with tqdm(total=total, initial=total - len(names)) as bar:
+        for found in _in_processes(names):
+            bar.update()
+            yield found
 
 
 def _in_processes(names: list[str]) -> Iterator[dict[str, Any]]:
@@ -151,8 +163,9 @@ def _within(rows: list[dict[str, Any]], column: str, wanted: float, share: float
     return sum(bool(row.get(column)) and abs(row[column] / wanted - 1) <= share for row in rows)
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    whole = [row for row in rows if row.get("d") and row.get("w") and row.get("r")]
+def markdown_text(rows: list[dict[str, Any]]) -> str:
+    """The page of docs: a summary, and a table per class."""
+    scales_in_all = [row for row in rows if row.get("d") and row.get("w") and row.get("r")]
     lines = [
         "# What scales",
         "",
@@ -161,14 +174,14 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
         "×0.5 to ×8: flops reached over the base's at these factors under dWr; to 2×: with twice the base's flops as "
         "the target. The same rows are in [coverage.csv](coverage.csv).",
         "",
-        f"- {len(whole)} of {len(rows)} architectures scale in depth, width and resolution, of "
+        f"- {len(scales_in_all)} of {len(rows)} architectures scale in depth, width and resolution, of "
         f"{len({row.get('class') for row in rows})} classes.",
         *(
-            f"- Factor {factor:g}: {_within(whole, column, factor, 0.1)} within 10%, "
-            f"{_within(whole, column, factor, 0.25)} within 25%."
+            f"- Factor {factor:g}: {_within(scales_in_all, column, factor, 0.1)} within 10%, "
+            f"{_within(scales_in_all, column, factor, 0.25)} within 25%."
             for column, factor in zip(_RATIOS, FACTORS, strict=True)
         ),
-        f"- To twice the flops: {_within(whole, 'to_2x', 2, 0.03)} within 3%.",
+        f"- To twice the flops: {_within(scales_in_all, 'to_2x', 2, 0.03)} within 3%.",
         "",
     ]
     classes: dict[str, list[dict[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""What is known of a scaled model, as text of 80 columns and as plain values."""
+"""Scaled models as text of at most 80 columns and as plain values."""
 
 import json
 import textwrap
@@ -16,16 +16,16 @@ from timm_regnet_ds.scaling.scaled_model import ScaledModel
 
 from .exponents import exponents, predicted
 
-__all__ = ["comparison", "growth", "strategies", "to_dict"]
+__all__ = ["format_exponents", "format_scaled", "format_strategies", "format_usage", "to_dict"]
 
 _UNITS = {"flops": ("G", 1e9), "params": ("M", 1e6), "acts": ("M", 1e6)}
 
-# More parts than this below one name are not shown one by one.
-_PARTS = 8
+# A module with more submodules than this is shown as one row.
+_MAX_PARTS = 8
 
 
-def comparison(model: ScaledModel) -> str:
-    """Base, scaled and predicted; what changed; part by part."""
+def format_scaled(model: ScaledModel) -> str:
+    """A table of base, scaled model and prediction, then the parts of the model, then the changed arguments."""
     lines = [
         f"{model.base} scaled by {_how(model)}, factor {model.factor:g}",
         "",
@@ -41,6 +41,25 @@ def comparison(model: ScaledModel) -> str:
         *(_override_line(model, name) for name in model.overrides),
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def format_usage(model: ScaledModel) -> str:
+    """The line of Python and the options of timm's ``train.py`` that build the model.
+
+    They contain the factor and not the target, because timm before 1.0.30 fails to parse ``to=16gf``.
+    """
+    recipe = model.recipe()
+    call = ["timm.create_model(", '"scaled", ', *(f"{name}={value!r}, " for name, value in recipe.items())]
+    options = ["--model scaled", "--model-kwargs", *(f"{name}={value}" for name, value in recipe.items())]
+    python = "".join(call).removesuffix(", ").replace("'", '"') + ")"
+    train = _fold(" ".join(options), " \\")
+    return f"in Python:\n{_fold(python)}\noptions of timm's train.py:\n{train}"
+
+
+def _fold(text: str, end: str = "") -> str:
+    """Text indented and broken at spaces into lines of at most 80 columns."""
+    lines = textwrap.wrap(text, 78 - len(end), break_long_words=False, break_on_hyphens=False)
+    return f"{end}\n".join(f"  {line}" for line in lines)
 
 
 def _how(model: ScaledModel) -> str:
@@ -72,8 +91,8 @@ def _part_lines(model: ScaledModel) -> list[str]:
         if not name or name.count(".") or not after[name].flops:
             continue
         below = [part for part in after if part.startswith(f"{name}.")]
-        # What holds most of a network is its stages.
-        stages = after[name].flops > after[""].flops / 2 and 1 < len(below) <= _PARTS
+        # The module with most of the flops contains the stages; each of them is a row.
+        stages = after[name].flops > after[""].flops / 2 and 1 < len(below) <= _MAX_PARTS
         for part in below if stages else [name]:
             label = shorten(part, 27, keep="end")
             old, new = before.get(part, ZERO_COUNTS), after[part]
@@ -92,8 +111,8 @@ def _override_line(model: ScaledModel, name: str) -> str:
     return text if len(text) <= 80 else f"{name}: changed"
 
 
-def strategies(name: str, to: str) -> str:
-    """All strategies side by side at one target."""
+def format_strategies(name: str, to: str) -> str:
+    """A table with one row per strategy, all scaled to the same target."""
     lines = [
         f"{name} to {to}",
         "",
@@ -119,8 +138,8 @@ def strategies(name: str, to: str) -> str:
     return "\n".join(lines)
 
 
-def growth(names: Iterable[str]) -> str:
-    """Exponents of params and acts over flops, fitted, beside the predicted ones."""
+def format_exponents(names: Iterable[str]) -> str:
+    """A table of the fitted exponents of params and acts over flops, each with the predicted one in parentheses."""
     lines = [f"{'':32}{'params':>16}{'body':>16}{'acts':>16}"]
     for name in names:
         for strategy in ("w", "dwr", "dWr"):
@@ -139,7 +158,7 @@ def growth(names: Iterable[str]) -> str:
 
 
 def to_dict(model: ScaledModel) -> dict[str, Any]:
-    """Everything as plain values, for json."""
+    """All fields and measurements as values that JSON can hold."""
     return {
         "base": model.base,
         "strategy": model.strategy.name,
