@@ -13,7 +13,7 @@ import pytest
 import torch
 from timm.models import create_model
 
-from timm_regnet_ds.bench.devices import clock_of, default_device, switches
+from timm_regnet_ds.bench.devices import backend_flags, clock_of, default_device
 from timm_regnet_ds.bench.timing import Timing
 
 PAIRS = {
@@ -38,7 +38,7 @@ def test_regnets_take_the_time_of_timms(benchmark, ours):
         for i in range(2 * TURNS):
             times[i % 2].append(clock.time([partial(models[i % 2], images)])[0])
 
-    with switches(device, threads=1, tf32=False), torch.inference_mode():
+    with backend_flags(device, threads=1, tf32=False), torch.inference_mode():
         benchmark.pedantic(take_turns, rounds=1, warmup_rounds=1)
     a, b = (Timing.of(of_one[TURNS:]) for of_one in times)  # the warm-up's are first
     ratio = a.median / b.median

@@ -1,7 +1,12 @@
 """Models that are measured in a moment, and measurements whose times are known."""
 
-from timm_regnet_ds.bench.ceilings import Ceilings
+import os
+import signal
+
+import torch
+
 from timm_regnet_ds.bench.measurement import Measurement
+from timm_regnet_ds.bench.peaks import DevicePeaks
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.bench.timing import Timing
@@ -16,11 +21,42 @@ def timing(milliseconds, share=0.01):
     return Timing(milliseconds, milliseconds, low, high, high, low, high, 100)
 
 
-def result(model, counts, milliseconds, args=None, tags=None, operators=100, card="a card", **setting):
-    """A result as if measured on a card."""
+def result(model, counts, milliseconds, args=None, tags=None, operators=100, device_name="a device", **setting):
+    """A result as if measured on a device."""
     setting = Setting(**{"device": "cpu", "batch_size": 1, "threads": 1, "input_size": (3, 224, 224), **setting})
     measurement = Measurement(
-        *(model, args or {}, setting, timing(milliseconds), {}, 5, True, True, None, None),
-        *(Counts(*counts), operators, Ceilings(1e12, 1e11), {"device_name": card}),
+        model=model,
+        model_args=args or {},
+        setting=setting,
+        timing=timing(milliseconds),
+        steps={},
+        warm_up=5,
+        warm_up_steady=True,
+        precision_met=True,
+        memory_allocated=None,
+        memory_reserved=None,
+        complexity=Counts(*counts),
+        operators=operators,
+        peaks=DevicePeaks(1e12, 1e11),
+        environment={"device_name": device_name},
     )
-    return Result(Job(model, setting, args or {}, tags or {}), card, measurement, None)
+    return Result(Job(model, setting, args or {}, tags or {}), device_name, measurement, None)
+
+
+# Attempts at a batch, which other processes import.
+
+
+def take_8_mebibytes(batch):
+    """For each image."""
+    torch.ones(batch * 2**21)
+    return 0.0
+
+
+def die_beyond_3(batch):
+    if batch > 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0.0
+
+
+def shapes_do_not_match(batch):
+    raise RuntimeError("shapes do not match")

@@ -2,23 +2,26 @@
 
 import copy
 import gc
+import itertools
 import weakref
-from pathlib import Path
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import timm
 import torch
-from bench_models import QUICK, TINY
+from bench_models import QUICK, TINY, die_beyond_3, shapes_do_not_match, take_8_mebibytes
 from torch import nn
 
 import timm_regnet_ds as trd
 from timm_regnet_ds.bench import Measurement, Setting, bench
-from timm_regnet_ds.bench.batches import largest_batch
+from timm_regnet_ds.bench.batches import fits_in_child, fits_in_process, largest_batch, largest_batch_on_cuda
 from timm_regnet_ds.bench.folding import fold_batch_norms
-from timm_regnet_ds.bench.sampling import repeat
+from timm_regnet_ds.bench.sampling import time_until_precise
 from timm_regnet_ds.bench.timing import median_interval
-from timm_regnet_ds.bench.workload import Work, prepared
+from timm_regnet_ds.bench.worker import Worker
+from timm_regnet_ds.bench.workload import Workload, prepare_model
 
 STEPS = ["forward", "backward", "optimizer"]
 
@@ -37,9 +40,9 @@ def test_a_measurement_says_what_was_measured():
     assert t.p10 <= t.median <= t.p90 <= t.p99
     assert t.repetitions >= 3
     assert m.images_per_second == pytest.approx(2 / t.median * 1e3)
-    assert m.flops_per_second == pytest.approx(2 * c.flops * m.images_per_second)
+    assert m.ops_per_second == pytest.approx(2 * c.flops * m.images_per_second)
     assert m.bytes_per_second == pytest.approx(4 * (c.params + 2 * 2 * c.acts) / t.median * 1e3)
-    assert 0 < m.matrix_share < 1
+    assert 0 < m.compute_utilization < 1
     assert m.environment["torch"] == torch.__version__
     assert all(len(line) <= 100 for line in str(m).splitlines())
 
@@ -74,50 +77,49 @@ def test_every_setting_of_the_cpu_runs(settings):
 @pytest.mark.parametrize(
     ("settings", "holds"),
     [
-        ({"dtype": "bf16"}, lambda model, work: {p.dtype for p in model.parameters()} == {torch.bfloat16}),
-        ({"dtype": "amp"}, lambda model, work: {p.dtype for p in model.parameters()} == {torch.float32}),
-        ({"channels_last": True}, lambda model, work: work.image.is_contiguous(memory_format=torch.channels_last)),
-        ({"fold_bn": True}, lambda model, work: not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())),
-        ({"mode": "train"}, lambda model, work: model.training and list(work.steps) == STEPS),
-        ({"mode": "train", "grad_checkpointing": True}, lambda model, work: model.s1.grad_checkpointing),
-        ({"mode": "train", "optimizer": "adamw"}, lambda model, work: isinstance(work.optimizer, torch.optim.AdamW)),
+        ({"dtype": "bf16"}, lambda model, load: {p.dtype for p in model.parameters()} == {torch.bfloat16}),
+        ({"dtype": "amp"}, lambda model, load: {p.dtype for p in model.parameters()} == {torch.float32}),
+        (
+            {"channels_last": True},
+            lambda model, load: load.image.is_contiguous(memory_format=torch.channels_last),
+        ),
+        ({"fold_bn": True}, lambda model, load: not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())),
+        ({"mode": "train"}, lambda model, load: model.training and list(load.steps) == STEPS),
+        ({"mode": "train", "grad_checkpointing": True}, lambda model, load: model.s1.grad_checkpointing),
+        (
+            {"mode": "train", "optimizer": "adamw"},
+            lambda model, load: isinstance(load.optimizer, torch.optim.AdamW),
+        ),
     ],
 )
 def test_a_setting_changes_what_runs(settings, holds):
     setting = Setting(**{**QUICK, **settings})
-    model = prepared(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
-    work = Work(model, setting, (3, 32, 32), 2)
-    work.run()
-    assert holds(model, work)
+    model = prepare_model(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
+    workload = Workload(model, setting, (3, 32, 32), 2)
+    workload.run()
+    assert holds(model, workload)
 
 
 def test_autocast_runs_in_lower_precision():
     setting = Setting(**{**QUICK, "dtype": "amp"})
     seen = []
-    model = prepared(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
+    model = prepare_model(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
     model.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
-    Work(model, setting, (3, 32, 32), 2).run()
+    Workload(model, setting, (3, 32, 32), 2).run()
     assert seen == [torch.bfloat16]
 
 
 def test_images_take_turns():
     setting = Setting(**QUICK)
-    work = Work(prepared(timm.create_model("anynet", **TINY), setting, (3, 32, 32)), setting, (3, 32, 32), 2)
+    workload = Workload(
+        prepare_model(timm.create_model("anynet", **TINY), setting, (3, 32, 32)), setting, (3, 32, 32), 2
+    )
     seen = []
     for _ in range(8):
-        work.next()
-        seen.append(work.image.clone())
+        workload.load_next_batch()
+        seen.append(workload.image.clone())
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0], seen[4])
-
-
-def test_the_largest_batch_is_one_that_trains_twice(monkeypatch):
-    """The optimizer's state comes with the first step: it is the second that needs the most."""
-    runs = []
-    monkeypatch.setattr("timm_regnet_ds.bench.batches._MOST", 2)
-    monkeypatch.setattr(Work, "run", lambda self: runs.append(len(self.images[0])))
-    quick(batch_size="max", mode="train")
-    assert runs[:4] == [1, 1, 2, 2]
 
 
 def test_compiled():
@@ -232,7 +234,7 @@ class Twice(nn.Module):
 
 
 def test_folding_refuses_what_it_would_change():
-    with pytest.raises(ValueError, match=r"Twice with its BatchNorm folded gives other outputs"):
+    with pytest.raises(ValueError, match=r"Twice with folded BatchNorm has other outputs"):
         fold_batch_norms(Twice().eval(), torch.randn(1, 3, 4, 4))
 
 
@@ -240,56 +242,94 @@ def test_folding_refuses_what_it_would_change():
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 64, 100, 1023])
-def test_the_largest_batch_is_found_past_out_of_memory(limit, monkeypatch):
-    monkeypatch.setattr("timm_regnet_ds.bench.batches._SHARE", 1e9)
-    held, tried = [], []
+def test_the_largest_batch_is_found_by_bisection(limit):
+    tried = []
 
-    def attempt(batch):
+    def fits(batch):
         tried.append(batch)
-        tensor = torch.ones(batch)
-        held.append(weakref.ref(tensor))
-        if batch > limit:
-            raise torch.OutOfMemoryError(f"CUDA out of memory with {batch}")
+        return batch <= limit
 
-    assert largest_batch(attempt, "cpu", 60) == limit
+    assert largest_batch(fits, "cpu") == limit
     assert len(tried) <= 2 * np.log2(limit) + 3
-    assert all(tensor() is None for tensor in held)
 
 
 def test_a_batch_that_never_fits_is_an_error():
-    def attempt(batch):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
     with pytest.raises(RuntimeError, match="not even a batch of one image fits into the memory of cpu"):
-        largest_batch(attempt, "cpu", 60)
+        largest_batch(lambda batch: False, "cpu")
+
+
+def test_a_model_that_refuses_one_image_is_tried_with_two():
+    def fits(batch):
+        if batch == 1:
+            raise ValueError("Expected more than 1 value per channel when training")
+        return batch <= 5
+
+    assert largest_batch(fits, "cpu") == 5
+    with pytest.raises(RuntimeError, match="not even a batch of two images fits into the memory of cpu"):
+        largest_batch(lambda batch: fits(batch) and batch > 5, "cpu")
+
+
+def test_out_of_memory_leaves_no_tensor_behind():
+    held = []
+
+    def attempt(batch):
+        tensor = torch.ones(batch)
+        held.append(weakref.ref(tensor))
+        if batch > 2:
+            raise torch.OutOfMemoryError(f"CUDA out of memory with {batch}")
+        return 0.0
+
+    assert [fits_in_process(attempt, "cpu", 60, batch) for batch in (1, 2, 3)] == [True, True, False]
+    assert all(tensor() is None for tensor in held)
+
+
+def test_a_batch_that_takes_too_long_does_not_fit():
+    assert [fits_in_process(lambda batch: 61, "cpu", 60, batch) for batch in (1, 2)] == [True, False]
 
 
 def test_other_failures_are_not_taken_for_want_of_memory():
-    def attempt(batch):
-        raise RuntimeError("shapes do not match")
-
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        largest_batch(attempt, "cpu", 60)
+        fits_in_process(shapes_do_not_match, "cpu", 60, 1)
+    with Worker() as worker, pytest.raises(RuntimeError, match="shapes do not match"):
+        fits_in_child(worker, shapes_do_not_match, 2**30, 60, 1)
 
 
-def test_on_the_cpu_the_largest_batch_keeps_within_free_memory(monkeypatch):
-    monkeypatch.setattr("timm_regnet_ds.bench.batches._SHARE", 0.01)
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    largest = []
-
-    def attempt(batch):
-        tensor = torch.ones(batch * 2**21)  # 8 MiB an image
-        largest.append(tensor.numel() * 4 / 1024)
-
-    batch = largest_batch(attempt, "cpu", 60)
-    assert batch >= 1
-    assert max(largest) <= max(0.03 * free, 8192)
+@pytest.mark.parametrize(("mebibytes", "expected"), [(100, 12), (300, 37)])
+def test_on_the_cpu_the_largest_batch_is_judged_by_the_memory_of_its_own_process(mebibytes, expected):
+    with Worker() as worker:
+        batch = largest_batch(partial(fits_in_child, worker, take_8_mebibytes, mebibytes * 2**20, 60), "cpu")
+    assert expected - 1 <= batch <= expected
 
 
-def test_max_measures_the_batch_that_it_found(monkeypatch):
-    monkeypatch.setattr("timm_regnet_ds.bench.batches._MOST", 4)
-    assert quick(batch_size="max").setting.batch_size == 4
+def test_a_batch_whose_process_dies_does_not_fit():
+    with Worker() as worker:
+        assert largest_batch(partial(fits_in_child, worker, die_beyond_3, 2**30, 60), "cpu") == 3
+
+
+def test_the_largest_batch_is_one_that_trains_twice(monkeypatch):
+    """The optimizer allocates its state in the first step, so the second needs the most."""
+    runs = []
+    monkeypatch.setattr("timm_regnet_ds.bench.batches.MAX_BATCH_SIZE", 2)
+    monkeypatch.setattr(Workload, "run", lambda self: runs.append(len(self.images[0])))
+    setting = Setting(**{**QUICK, "batch_size": "max", "mode": "train"})
+    assert largest_batch_on_cuda(timm.create_model("anynet", **TINY), setting, (3, 32, 32)) == 2
+    assert runs == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("model", ["anynet", timm.create_model("anynet", **TINY)], ids=["name", "module"])
+def test_max_measures_the_batch_that_it_found(model, monkeypatch):
+    monkeypatch.setattr("timm_regnet_ds.bench.batches.MAX_BATCH_SIZE", 4)
+    args = TINY if isinstance(model, str) else None
+    m = bench(model, model_args=args, **{**QUICK, "batch_size": "max", "seconds": 20})
+    assert m.setting.batch_size == 4
+
+
+def test_max_on_the_cpu_needs_a_module_that_other_processes_can_load():
+    class Local(nn.Identity):
+        pass
+
+    with pytest.raises(ValueError, match=r"Local cannot be sent to them .*: give a number"):
+        bench(Local(), **{**QUICK, "batch_size": "max", "input_size": (3, 8, 8)})
 
 
 # Repetitions
@@ -314,21 +354,23 @@ def test_the_interval_widens_where_neighbours_are_alike():
     assert np.mean(covered) >= 0.88
 
 
-def test_repetitions_end_when_the_interval_is_narrow_or_time_is_up():
+def test_repetitions_end_when_the_interval_is_narrow_or_time_is_up(monkeypatch):
+    clock = itertools.count(step=0.001)
+    monkeypatch.setattr("timm_regnet_ds.bench.sampling.time", SimpleNamespace(monotonic=lambda: next(clock)))
     chance = np.random.default_rng(0)
-    steady = repeat(lambda: [1 + 0.01 * chance.random()], ["step"], precision=0.01, seconds=60)
-    assert steady.reached
-    assert steady.settled
+    steady = time_until_precise(lambda: [1 + 0.01 * chance.random()], ["step"], precision=0.01, seconds=60)
+    assert steady.precision_met
+    assert steady.warm_up_steady
     assert len(steady.times) < 50
-    wild = repeat(lambda: [chance.lognormal(0, 2)], ["step"], precision=1e-6, seconds=0.2)
-    assert not wild.reached
+    wild = time_until_precise(lambda: [chance.lognormal(0, 2)], ["step"], precision=1e-6, seconds=0.2)
+    assert not wild.precision_met
     assert len(wild.times) > 12
 
 
 def test_warm_up_lasts_until_the_time_has_settled():
     times = iter([100.0, 90.0, 80.0, 70.0, 60.0, 50.0, 45.0, 40.0, 35.0, 30.0] + [1.0] * 10_000)
-    found = repeat(lambda: [next(times)], ["step"], precision=0.01, seconds=60)
-    assert found.settled
+    found = time_until_precise(lambda: [next(times)], ["step"], precision=0.01, seconds=60)
+    assert found.warm_up_steady
     assert found.warm_up == 20
     assert set(map(tuple, found.times)) == {(1.0,)}
 

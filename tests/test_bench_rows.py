@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from timm_regnet_ds.bench.comparing import compare
 from timm_regnet_ds.bench.reporting import report
 from timm_regnet_ds.bench.runner import Job, read_results, results_file, run_jobs
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.bench.worker import Worker
+from timm_regnet_ds.bench.worker import ProcessDiedError, Worker, WorkerEndedError
 from timm_regnet_ds.cli import main
 
 QUICKLY = ["--device", "cpu", "--threads", "1", "--seconds", "0.2", "--precision", "50%", "--input-size", "64"]
@@ -50,40 +51,80 @@ def test_resume_measures_what_is_not_there(tmp_path):
     assert len(read_results([path])) == 4
 
 
-def test_a_model_that_takes_its_process_down_is_a_failure_and_the_rest_goes_on():
-    long = Job("anynet", Setting(**{**QUICK, "seconds": 60, "precision": 1e-9}), TINY)
-    ceilings = {"flops": 1.0, "bytes": 1.0}
+# The process that measures
+
+
+def test_a_call_that_takes_its_process_down_is_a_failure_and_the_next_succeeds():
     with Worker() as worker:
         killer = threading.Thread(target=_kill_child, args=(worker.process.pid,))
         killer.start()
-        answer = worker.ask("job", row=long.row_here(), ceilings=ceilings)
+        with pytest.raises(ProcessDiedError, match="its process was ended by SIGKILL"):
+            worker.call(time.sleep, 60)
         killer.join()
-        assert answer == {"failure": "its process was ended by SIGKILL"}
-        assert worker.ask("job", row=jobs([8])[0].row_here(), ceilings=ceilings)["failure"] is None
+        assert worker.call(math.hypot, 3, 4) == 5
 
 
 def _kill_child(pid):
+    os.kill(_wait_for_child(pid), signal.SIGKILL)
+
+
+def _wait_for_child(pid):
     children = Path(f"/proc/{pid}/task/{pid}/children")
     while not (found := children.read_text().split()):
         time.sleep(0.1)
-    os.kill(int(found[0]), signal.SIGKILL)
+    return int(found[0])
 
 
-def test_nothing_goes_on_measuring_when_the_caller_is_killed():
+def test_calls_raise_what_their_functions_raise():
+    with Worker() as worker:
+        with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+            worker.call(math.sqrt, -1)
+        with pytest.raises(RuntimeError, match=r"^4$"):
+            worker.call(sys.exit, 4)
+        with pytest.raises(ProcessDiedError, match="its process was ended with exit code 3"):
+            worker.call(os._exit, 3)
+
+
+def test_a_worker_that_has_ended_says_so():
+    with Worker() as worker:
+        worker.process.kill()
+        with pytest.raises(WorkerEndedError, match="has ended with exit code -9"):
+            worker.call(math.sqrt, 4)
+
+
+def test_what_a_call_prints_is_not_its_answer(capfd):
+    with Worker() as worker:
+        assert worker.call(print, "a line") is None
+    assert "a line" in capfd.readouterr().err
+
+
+def test_no_call_goes_on_when_the_caller_is_killed():
     code = (
-        "from timm_regnet_ds.bench.worker import Worker; from test_bench_rows import jobs; import time;"
-        "w = Worker(); w.process.stdin.write('[\"sleep\", {}]\\n'); print(w.process.pid, flush=True); time.sleep(60)"
+        "import threading, time; from timm_regnet_ds.bench.worker import Worker; w = Worker();"
+        "threading.Thread(target=w.call, args=(time.sleep, 120), daemon=True).start();"
+        "print(w.process.pid, flush=True); time.sleep(120)"
     )
-    caller = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent
-    )
+    caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     worker = int(caller.stdout.readline())
+    child = _wait_for_child(worker)
     caller.kill()
     caller.wait()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and Path(f"/proc/{worker}/cmdline").exists():
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and (_is_running(worker) or _is_running(child)):
         time.sleep(0.2)
-    assert not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes()
+    assert not _is_running(worker)
+    assert not _is_running(child)
+
+
+def _is_running(pid):
+    """A process that has ended, but whose exit code nobody has read, has an empty command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# Runs that are killed
 
 
 KILLED = """
@@ -130,10 +171,10 @@ def test_a_broken_last_line_is_left_out(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "is not a measurement of version 1, but kind measurement, version 2"),
-        ({"kind": "population"}, "is not a measurement of version 1, but kind population, version 1"),
-        ({"timing": {}}, "is no whole measurement"),
-        ({"setting": {}}, "is no whole measurement"),
+        ({"version": 3}, "is not a measurement of version 2, but kind measurement, version 3"),
+        ({"kind": "population"}, "is not a measurement of version 2, but kind population, version 2"),
+        ({"timing": {}}, "is not a complete measurement"),
+        ({"setting": {}}, "is not a complete measurement"),
     ],
     ids=str,
 )
@@ -144,6 +185,24 @@ def test_rows_of_something_else_are_refused(tmp_path, change, message, capsys):
     assert main(["report", str(path), "--output", str(tmp_path)]) == 2
     assert message in capsys.readouterr().err
     assert main(["report", str(tmp_path / "none.jsonl")]) == 2
+
+
+def test_rows_of_version_1_are_read(request):
+    measured, failed = read_results([request.path.with_name("measurements_v1.jsonl")])
+    m = measured.measurement
+    assert (m.warm_up_steady, m.precision_met, m.timing.repetitions, m.complexity.flops) == (False, False, 9, 395424)
+    assert (m.peaks.ops_per_second, m.peaks.bytes_per_second) == (99900654408.10477, 7367994142.183073)
+    assert m.to_row()["ops_per_second"] == pytest.approx(588459731.1833733)
+    assert failed.failure == "widths must be a whole number of at least 1, not 0"
+
+
+def test_a_run_resumes_in_a_file_of_version_1(tmp_path, request, monkeypatch):
+    monkeypatch.setattr("timm_regnet_ds.bench.runner.device_name", lambda device: "AMD EPYC")
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(request.path.with_name("measurements_v1.jsonl").read_bytes())
+    there = Job("anynet", Setting(**{**QUICK, "mode": "train"}), TINY)
+    assert [r.job for r in run_jobs([there, *jobs([8])], path, resume=True)] == jobs([8])
+    assert len(read_results([path])) == 3
 
 
 # Reports
@@ -157,7 +216,7 @@ def test_a_report_has_every_measurement(tmp_path):
     assert all(path.stat().st_size > 0 for path in paths)
     text = (tmp_path / "report.md").read_text()
     assert text.count("\n| model_") == 4
-    assert "a card, inference, batch 1, images of 224×224, bf16" in text
+    assert "a device, inference, batch 1, images of 224×224, bf16" in text
     with open(tmp_path / "rows.csv") as file:
         rows = list(csv.DictReader(file))
     assert [row["timing.median"] for row in rows] == ["1", "2", "3", "0.5"]
@@ -165,7 +224,7 @@ def test_a_report_has_every_measurement(tmp_path):
 
 
 def test_a_report_of_nothing_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="of 0 rows none is a measurement"):
+    with pytest.raises(ValueError, match="none of the 0 rows is a measurement"):
         report([], tmp_path)
 
 

@@ -7,8 +7,8 @@ import pytest
 from bench_models import result
 
 import timm_regnet_ds as trd
+from timm_regnet_ds.bench import LatencyModel
 from timm_regnet_ds.cli import main
-from timm_regnet_ds.latency.model import LatencyModel
 
 # Milliseconds per multiply-add, act, param, operator and call.
 TRUE = (2e-9, 1e-7, 3e-8, 0.01, 0.5)
@@ -66,10 +66,10 @@ def test_other_files_are_refused(tmp_path, text):
     [
         ({"dtype": "bf16"}, "these rows have dtype fp32 and bf16"),
         ({"mode": "train"}, "these rows have mode inference and train"),
-        ({"card": "another"}, "these rows are of a card, another"),
+        ({"device_name": "another"}, "these rows are of a device, another"),
     ],
 )
-def test_a_fit_is_of_one_card_in_one_setting(others, message):
+def test_a_fit_is_of_one_device_in_one_setting(others, message):
     with pytest.raises(ValueError, match=message):
         LatencyModel.fit([*rows(20), *rows(20, **others)])
 
@@ -130,9 +130,9 @@ def test_the_commands_fit_predict_and_scale(tmp_path, capsys):
     path, fit = tmp_path / "rows.jsonl", str(tmp_path / "card.json")
     with open(path, "w") as file:
         for row in rows(30):
-            file.write(json.dumps({"kind": "measurement", "version": 1, **row.to_row()}) + "\n")
+            file.write(json.dumps({"kind": "measurement", "version": 2, **row.to_row()}) + "\n")
     assert main(["latency", "fit", str(path), "--output", fit]) == 0
-    assert "30 models, each predicted without having been seen (10 folds)" in capsys.readouterr().out
+    assert "30 models, each predicted by a fit without it (10 folds)" in capsys.readouterr().out
     assert main(["latency", "predict", fit, "resnet18", "regnetx_200mf", "--batch-size", "1"]) == 0
     about, *predicted = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert about[-2:] == ["batch", "1"]

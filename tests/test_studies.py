@@ -16,7 +16,7 @@ BASE = {"efficientnet_b0": (0.39, 5.3, 6.7), "regnety_500mf": (0.5, 5.6, 4.2), "
 
 
 def write(path, results):
-    path.write_text("".join(json.dumps({"kind": "measurement", "version": 1, **r.to_row()}) + "\n" for r in results))
+    path.write_text("".join(json.dumps({"kind": "measurement", "version": 2, **r.to_row()}) + "\n" for r in results))
     return path
 
 
@@ -132,7 +132,7 @@ def test_studies_measure_what_they_draw(name, only, up_to, tmp_path, capsys):
         (["rexnet", "--up-to", "1mf"], "study rexnet has no model that matches '*' and has at most 1mf"),
         (["rexnet", "--up-to", "small"], "target 'small' is not a number followed by one of"),
         (["rexnet", "--rows", "no.jsonl"], "no file"),
-        (["rexnet", "--rows", "no.jsonl", "--up-to", "1gf"], "--rows draws what is measured already"),
+        (["rexnet", "--rows", "no.jsonl", "--up-to", "1gf"], "--rows only plots existing measurements"),
         (["rexnet", "--device", "cuda:9"], "no device 'cuda:9'"),
     ],
 )
@@ -148,7 +148,7 @@ def test_rows_without_what_a_study_needs_are_refused(name, tmp_path):
         run_study(STUDIES[name], tmp_path, rows=[rows])
 
 
-def test_a_study_is_of_one_card(tmp_path):
-    rows = [*scaled(lambda f, p, a: a), *scaled(lambda f, p, a: a, card="another")]
-    with pytest.raises(ValueError, match="a study is of one cpu device, and these rows are of a card, another"):
+def test_a_study_is_of_one_device(tmp_path):
+    rows = [*scaled(lambda f, p, a: a), *scaled(lambda f, p, a: a, device_name="another")]
+    with pytest.raises(ValueError, match="a study is of one cpu device, and these rows are of a device, another"):
         run_study(STUDIES["runtime-proxy"], tmp_path, rows=[write(tmp_path / "r.jsonl", rows)])

@@ -1,14 +1,13 @@
-"""Latency, throughput and memory of models, on CUDA or the CPU; studies over many of them; prediction of time.
+"""Latency, throughput and memory of models on CUDA or the CPU, studies of many models, and predictions of latency.
 
 >>> from timm_regnet_ds.bench import bench
 >>> bench("regnetx_200mf", device="cpu", batch_size=1, seconds=1).setting.input_size
 (3, 224, 224)
 """
 
-from timm_regnet_ds.latency.model import LatencyModel
-
 from .comparing import Comparison, Ratio, compare
 from .harness import bench
+from .latency import LatencyModel
 from .measurement import Measurement
 from .reporting import report
 from .runner import Job, Result, read_results, run_jobs

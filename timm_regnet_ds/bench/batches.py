@@ -1,105 +1,181 @@
-"""The largest batch that fits."""
+"""The largest batch that fits into memory."""
 
+import resource
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
-import torch
+from torch import nn
 
 from timm_regnet_ds._memory import is_out_of_memory
+from timm_regnet_ds.complexity import Complexity
 
-from .devices import release
+from .devices import backend_flags, free_memory
+from .setting import Setting
+from .worker import ProcessDiedError, Worker
+from .workload import Workload, prepare_model
 
-__all__ = ["largest_batch"]
+__all__ = [
+    "MAX_BATCH_SIZE",
+    "ModelLoader",
+    "fits_in_child",
+    "fits_in_process",
+    "largest_batch",
+    "largest_batch_on_cpu",
+    "largest_batch_on_cuda",
+]
 
-# No search goes beyond it: with more, a batch is only longer.
-_MOST = 2**15
+ModelLoader: TypeAlias = Callable[[], tuple[nn.Module, Complexity]]
 
-# Share of the CPU's free memory that a batch may take: the machine has other programs.
-_SHARE = 0.7
+# The search ends here: throughput does not grow with larger batches.
+MAX_BATCH_SIZE = 2**15
+
+# Fraction of the machine's free memory that a batch may take on the CPU; other programs need some too.
+_MEMORY_SHARE = 0.7
 
 
-def largest_batch(attempt: Callable[[int], object], device: str, seconds: float) -> int:
-    """The most images with which ``attempt`` succeeds, by doubling and then bisecting; no memory is left behind.
-
-    On a GPU a batch does not fit when memory runs out. On the CPU, where the system would first slow down and then
-    kill, it does not fit when a smaller one says that it would take more than the memory that is free.
+def largest_batch(fits: Callable[[int], bool], device: str) -> int:
+    """The largest batch size for which ``fits`` is true, by doubling and then bisecting.
 
     Args:
-        attempt: runs a step with so many images.
-        device: where it runs.
-        seconds: a batch whose step takes longer is too large as well.
+        fits: whether a batch of this size fits.
+        device: the device's name, for the error.
 
     Raises:
         RuntimeError: not even one image fits.
-        ValueError: a CPU whose system does not say how much memory a process takes.
     """
-    host = _HostMemory() if torch.device(device).type == "cpu" else None
-
-    def fits(batch: int) -> bool:
-        if host is not None and not host.holds(batch):
-            return False
-        release(device)  # of what was attempted before
-        if host is not None:
-            host.start()
-        start = time.monotonic()
-        try:
-            attempt(batch)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            short = True
-        else:
-            short = False
-        seconds_taken = time.monotonic() - start
-        if short:  # by now the error is gone, and what its frames held with it
-            release(device)
-            return False
-        if host is not None:
-            host.note(batch)
-        return batch == 1 or seconds_taken <= seconds
-
     low = 1
     try:
         if not fits(1):
             raise RuntimeError(f"not even a batch of one image fits into the memory of {device}")
-    except ValueError:  # BatchNorm, in training, refuses a single value
+    except ValueError:  # BatchNorm, in training, refuses a single value per channel
         low = 2
         if not fits(2):
             raise RuntimeError(f"not even a batch of two images fits into the memory of {device}") from None
-    while low < _MOST and fits(2 * low):
+    while low < MAX_BATCH_SIZE and fits(2 * low):
         low *= 2
     high = 2 * low
-    while low < _MOST and high - low > 1:
+    while low < MAX_BATCH_SIZE and high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
 
-class _HostMemory:
-    """How much of the machine's memory an image takes, as this process's peak says (Linux)."""
+def largest_batch_on_cuda(model: nn.Module, setting: Setting, size: tuple[int, int, int]) -> int:
+    """The largest batch that fits into a GPU's memory. It is searched in this process, which keeps no memory.
 
-    def __init__(self) -> None:
-        self.free = _kilobytes("/proc/meminfo", "MemAvailable")
-        self.for_one = 0.0
+    Args:
+        model: an unprepared model.
+        setting: how the model is measured. A batch whose two repetitions take longer than its seconds does not fit.
+        size: (channels, height, width).
 
-    def start(self) -> None:
-        """Before a batch is attempted."""
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        self.before = _kilobytes("/proc/self/status", "VmRSS")
-
-    def note(self, batch: int) -> None:
-        """After a batch was attempted."""
-        self.for_one = (_kilobytes("/proc/self/status", "VmHWM") - self.before) / batch
-
-    def holds(self, batch: int) -> bool:
-        """Whether a batch is within the share of the free memory, as the last one says."""
-        return batch * self.for_one <= _SHARE * self.free
+    Raises:
+        RuntimeError: not even one image fits.
+    """
+    # Compiling for every batch that is tried would take longer than the search itself.
+    ready = prepare_model(model, setting.replace(compile=None), size)
+    attempt = partial(_run_twice, ready, setting, size)
+    return largest_batch(partial(fits_in_process, attempt, setting.device, setting.seconds), setting.device)
 
 
-def _kilobytes(path: str, name: str) -> int:
+def largest_batch_on_cpu(worker: Worker, load: ModelLoader, setting: Setting) -> int:
+    """The largest batch with which a process takes at most 70% of the memory that is free when the search begins.
+
+    Every batch is tried in a fresh process: what a process has freed does not count as its memory when it is used
+    again, and without a limit the system would slow down and then end a process.
+
+    Args:
+        worker: makes the calls.
+        load: a picklable function that returns the model and its complexity.
+        setting: how the model is measured. A batch whose two repetitions take longer than its seconds does not fit.
+
+    Raises:
+        RuntimeError: not even one image fits.
+        ValueError: a system other than Linux.
+    """
+    limit = int(_MEMORY_SHARE * _read_bytes("/proc/meminfo", "MemAvailable"))
+    attempt = partial(_load_and_run_twice, load, setting)
+    return largest_batch(partial(fits_in_child, worker, attempt, limit, setting.seconds), setting.device)
+
+
+def fits_in_process(attempt: Callable[[int], float], device: str, seconds: float, batch: int) -> bool:
+    """Whether ``attempt`` succeeds with a batch, and within the seconds if there are several images.
+
+    Args:
+        attempt: runs a batch of this size and returns the seconds that it took.
+        device: the device whose memory is freed before and after.
+        seconds: time limit.
+        batch: number of images.
+    """
+    free_memory(device)
+    try:
+        taken = attempt(batch)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        taken = None
+    if taken is None:  # only now, outside of the handler, the error's frames no longer hold tensors
+        free_memory(device)
+        return False
+    return batch == 1 or taken <= seconds
+
+
+def fits_in_child(worker: Worker, attempt: Callable[[int], float], limit: int, seconds: float, batch: int) -> bool:
+    """The same for an attempt in a process of its own, which may take ``limit`` bytes, and may die."""
+    try:
+        usage = worker.call(_measure_usage, attempt, limit, batch)
+    except ProcessDiedError:
+        return False
+    return usage is not None and usage.peak_bytes <= limit and (batch == 1 or usage.seconds <= seconds)
+
+
+@dataclass(frozen=True)
+class _Usage:
+    peak_bytes: int
+    seconds: float
+
+
+def _measure_usage(attempt: Callable[[int], float], limit: int, batch: int) -> _Usage | None:
+    """Run an attempt in this process; None if more than ``limit`` bytes were needed."""
+    before = _read_bytes("/proc/self/status", "VmRSS")
+    # Allocations beyond the limit fail, so that a batch that is too large does not take the machine's memory first.
+    data = _read_bytes("/proc/self/status", "VmData") + limit
+    resource.setrlimit(resource.RLIMIT_DATA, (data, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    with suppress(OSError):  # if other programs use up the memory meanwhile, the system ends this process first
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    try:
+        seconds = attempt(batch)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    return _Usage(_read_bytes("/proc/self/status", "VmHWM") - before, seconds)
+
+
+def _load_and_run_twice(load: ModelLoader, setting: Setting, batch: int) -> float:
+    model, complexity = load()
+    with backend_flags(setting.device, setting.threads, tf32=False):
+        ready = prepare_model(model, setting.replace(compile=None), complexity.input_size)
+        return _run_twice(ready, setting, complexity.input_size, batch)
+
+
+def _run_twice(ready: nn.Module, setting: Setting, size: tuple[int, int, int], batch: int) -> float:
+    """Seconds of two repetitions. The optimizer allocates its state in the first, so the second needs the most."""
+    start = time.monotonic()
+    workload = Workload(ready, setting, size, batch)
+    workload.run()
+    workload.run()
+    return time.monotonic() - start
+
+
+def _read_bytes(path: str, name: str) -> int:
+    """An amount of memory in one of Linux's ``/proc`` files, which state it in kB."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError as error:
         raise ValueError("batch_size 'max' on the CPU needs Linux's /proc: give a number") from error
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

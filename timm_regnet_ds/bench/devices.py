@@ -1,4 +1,4 @@
-"""The devices that models run on: their clocks, their memory, their switches."""
+"""The devices that models run on: their clocks, their memory and their backend flags."""
 
 import gc
 import time
@@ -12,24 +12,24 @@ import torch
 __all__ = [
     "CpuClock",
     "CudaClock",
+    "backend_flags",
     "check_device",
     "clock_of",
     "default_device",
-    "release",
-    "switches",
+    "free_memory",
 ]
 
 
 def default_device() -> str:
-    """The first GPU where there is one, otherwise the CPU."""
+    """``cuda`` if a GPU is available, otherwise ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_device(name: Any) -> torch.device:
-    """The device of a name.
+    """The ``torch.device`` with this name; ``cuda`` means the current GPU.
 
     Raises:
-        ValueError: no such device on this machine.
+        ValueError: this machine has no such device.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     here = ["cpu", *(f"cuda:{i}" for i in range(count))]
@@ -45,13 +45,13 @@ def check_device(name: Any) -> torch.device:
 
 
 class CpuClock:
-    """A monotonic clock around each step of a repetition."""
+    """Times the steps of a repetition on the CPU, with a monotonic clock."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
-    def time(self, steps: Sequence[Callable[[], None]]) -> list[float]:
-        """Milliseconds of each of the steps, run one after the other."""
+    def time(self, steps: Sequence[Callable[[], object]]) -> list[float]:
+        """Run the steps one after the other and return the milliseconds of each."""
         marks = [time.perf_counter()]
         for step in steps:
             step()
@@ -59,17 +59,17 @@ class CpuClock:
         return [1e3 * (end - start) for start, end in pairwise(marks)]
 
     def reset_memory(self) -> None:
-        """Nothing: how much memory torch holds on the CPU is not known."""
+        """Do nothing: torch does not report its memory on the CPU."""
 
     def memory(self) -> tuple[int | None, int | None]:
-        """Peak bytes allocated and reserved."""
+        """Peak bytes (allocated, reserved) since `reset_memory`; None on the CPU."""
         return None, None
 
 
 class CudaClock(CpuClock):
-    """Events on the device around each step; a repetition begins when the device has finished the one before."""
+    """Times the steps with CUDA events. A repetition begins when the device has finished the previous one."""
 
-    def time(self, steps: Sequence[Callable[[], None]]) -> list[float]:
+    def time(self, steps: Sequence[Callable[[], object]]) -> list[float]:
         stream = torch.cuda.current_stream(self.device)
         events = [torch.cuda.Event(enable_timing=True) for _ in range(len(steps) + 1)]
         torch.cuda.synchronize(self.device)
@@ -88,14 +88,18 @@ class CudaClock(CpuClock):
 
 
 def clock_of(device: str) -> CpuClock:
-    """The clock of a device."""
-    where = torch.device(device)
-    return (CudaClock if where.type == "cuda" else CpuClock)(where)
+    """The clock for a device."""
+    parsed = torch.device(device)
+    return (CudaClock if parsed.type == "cuda" else CpuClock)(parsed)
 
 
 @contextmanager
-def switches(device: str, threads: int, tf32: bool) -> Iterator[None]:
-    """For its length: the device is current, so many threads, TF32 on or off, cuDNN tries its algorithms."""
+def backend_flags(device: str, threads: int, tf32: bool) -> Iterator[None]:
+    """Set torch's backends for a measurement while the context is active.
+
+    ``threads`` CPU threads are used. On CUDA, the device is the current one, cuDNN benchmarks its algorithms, and TF32
+    is allowed or not.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -119,8 +123,8 @@ def _matmul_tf32(allowed: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def release(device: str) -> None:
-    """Give back what no tensor uses any more."""
+def free_memory(device: str) -> None:
+    """Collect garbage, and return the cached memory that no tensor uses to the device."""
     gc.collect()
     if torch.device(device).type == "cuda":
         torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""What a measurement was made on and with."""
+"""The device, driver and library versions of a measurement."""
 
 import functools
 import platform
@@ -16,7 +16,7 @@ __all__ = ["device_name", "environment"]
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Device, driver, clocks, libraries and time; what is not known is None."""
+    """Device, driver, clocks (MHz), library versions and the time (UTC); None for what is unknown."""
     cuda = torch.device(device).type == "cuda"
     return {
         "device_name": device_name(device),
@@ -33,7 +33,7 @@ def environment(device: str) -> dict[str, Any]:
 
 @functools.cache
 def device_name(device: str) -> str:
-    """The card, or the processor."""
+    """The name of the GPU, or of the processor."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return _processor() or platform.machine()
@@ -47,18 +47,19 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
-# Fields of nvidia-smi --query-gpu, and what they are called in a row.
-_ASKED = {"driver_version": "driver", "clocks.sm": "sm", "clocks.mem": "memory", "clocks.max.sm": "sm_max"}
+# Fields of nvidia-smi --query-gpu, and their names in a row. torch.utils.collect_env has no clocks, and it takes
+# seconds, since it also runs pip and a compiler.
+_NVIDIA_SMI_FIELDS = {"driver_version": "driver", "clocks.sm": "sm", "clocks.mem": "memory", "clocks.max.sm": "sm_max"}
 
 
 def _gpu(device: str) -> dict[str, Any]:
     index = torch.device(device).index or 0
     uuid = str(getattr(torch.cuda.get_device_properties(index), "uuid", ""))
-    command = ["nvidia-smi", f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", f"--query-gpu={','.join(_NVIDIA_SMI_FIELDS)}", "--format=csv,noheader,nounits"]
     command.append(f"--id=GPU-{uuid}" if uuid else f"--id={index}")
     try:
         line = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return {"driver": None, "clocks": None}
     driver, *clocks = (value.strip() for value in line.strip().split(","))
-    return {"driver": driver, "clocks": dict(zip(list(_ASKED.values())[1:], clocks, strict=True))}
+    return {"driver": driver, "clocks": dict(zip(list(_NVIDIA_SMI_FIELDS.values())[1:], clocks, strict=True))}

@@ -1,27 +1,29 @@
-"""`bench`: the time of a model, its memory, and how near it comes to what the device can do."""
+"""`bench`: the time of a model, its memory, and what fraction of the device's peaks it reaches."""
 
+import functools
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from timm.models import create_model
 from torch import nn
 
 from timm_regnet_ds._memory import is_out_of_memory
 from timm_regnet_ds._text import first_line
-from timm_regnet_ds.complexity import Complexity, Counts, check_name, measure, measure_factory
+from timm_regnet_ds.complexity import Complexity, Counts
 
-from .batches import largest_batch
-from .ceilings import Ceilings, measure_ceilings
-from .devices import clock_of, release, switches
+from .batches import ModelLoader, largest_batch_on_cpu, largest_batch_on_cuda
+from .devices import CpuClock, backend_flags, clock_of, free_memory
 from .environment import environment
-from .measurement import Measurement, label_of
-from .sampling import Repetitions, repeat
+from .loading import label_of, load_model, load_pickled, pickle_model
+from .measurement import Measurement
+from .peaks import DevicePeaks, measure_peaks
+from .sampling import StepTimes, time_until_precise
 from .setting import Setting
-from .workload import Work, prepared
+from .worker import Worker, WorkerEndedError
+from .workload import Workload, prepare_model
 
-__all__ = ["bench", "bench_named"]
+__all__ = ["bench", "bench_named", "with_batch_size"]
 
 
 def bench(
@@ -29,7 +31,7 @@ def bench(
     *,
     setting: Setting | None = None,
     model_args: Any = None,
-    ceilings: Ceilings | None = None,
+    peaks: DevicePeaks | None = None,
     **settings: Any,
 ) -> Measurement:
     """Measure the time of a model.
@@ -38,127 +40,133 @@ def bench(
     (3, 224, 224)
 
     Args:
-        model_or_name: name of a timm model, or a module that takes images; a module is left as it is.
+        model_or_name: name of a timm model, or a module that takes images; a module is not changed.
         setting: how to measure.
         model_args: arguments of ``timm.create_model``, for a name.
-        ceilings: the device's own best, where that is known; otherwise it is measured.
-        **settings: the same as fields of `Setting`, in place of ``setting`` or of some of its fields.
+        peaks: the device's peak rates if they are known; otherwise they are measured.
+        **settings: fields of `Setting`, instead of ``setting`` or of some of its fields.
 
     Raises:
-        ValueError: an unknown name or device, a setting that there is not, an image that the model refuses.
-        TypeError: neither a name nor a module, or a setting that is none.
+        ValueError: an unknown name or device, an invalid setting, or an image size that the model refuses.
+        TypeError: neither a name nor a module, or an unknown setting.
         RuntimeError: the model fails to run, or no batch fits.
     """
-    setting = Setting(**settings) if setting is None else setting.settled(**settings)
+    setting = Setting(**settings) if setting is None else setting.replace(**settings)
     args = dict(model_args or {})
-    if isinstance(model_or_name, str):
-        name = model_or_name
-        model, complexity = _made(name, args, setting)
-    else:
-        if args:
-            raise ValueError("model_args go with a model's name: the module is built already")
-        model, name = model_or_name, type(model_or_name).__name__
-        complexity = measure(model_or_name, setting.input_size)
-    ceilings = ceilings or measure_ceilings(setting.device, setting.dtype, setting.threads)
-    return _measured(model, name, args, complexity, setting, ceilings)[0]
+    model, complexity = load_model(model_or_name, args, setting.input_size, setting.seed)
+    name = model_or_name if isinstance(model_or_name, str) else type(model_or_name).__name__
+    if setting.batch_size == "max" and setting.device_type == "cpu":
+        # The worker gets the module, since it may not know a name that the caller's program has registered.
+        with Worker() as worker:
+            load = partial(load_pickled, pickle_model(model), setting.input_size)
+            setting = with_batch_size(worker, label_of(name, args), load, setting)
+    peaks = peaks or _peaks_here(setting.device, setting.dtype, setting.threads)
+    return _bench(model, name, args, complexity, setting, peaks)[0]
 
 
 def bench_named(
-    name: str, model_args: Mapping[str, Any], setting: Setting, ceilings: Ceilings
-) -> tuple[Measurement, Repetitions]:
-    """`bench` of a model by its name, and the repetitions that the measurement is made from."""
-    model, complexity = _made(name, dict(model_args), setting)
-    return _measured(model, name, model_args, complexity, setting, ceilings)
+    name: str, model_args: Mapping[str, Any], setting: Setting, peaks: DevicePeaks
+) -> tuple[Measurement, StepTimes]:
+    """`bench` of a model by its name, with the times of all repetitions. On the CPU, the batch size is a number."""
+    model, complexity = load_model(name, model_args, setting.input_size, setting.seed)
+    return _bench(model, name, model_args, complexity, setting, peaks)
 
 
-def _made(name: str, args: dict[str, Any], setting: Setting) -> tuple[nn.Module, Complexity]:
-    check_name(name)
-    with torch.random.fork_rng([]):
-        torch.manual_seed(setting.seed)
-        model = create_model(name, **args)
-    make = partial(create_model, name, **args)
-    return model, measure_factory(label_of(name, args), make, setting.input_size)[1]
+def with_batch_size(worker: Worker, label: str, load: ModelLoader, setting: Setting) -> Setting:
+    """The setting with the largest batch size, if it asks for that on the CPU; otherwise the same setting.
+
+    Args:
+        worker: tries the batches.
+        label: how errors call the model.
+        load: builds the model; see `largest_batch_on_cpu`.
+        setting: how the model is measured.
+
+    Raises:
+        ValueError, RuntimeError: as `bench`.
+    """
+    if setting.batch_size != "max" or setting.device_type != "cpu":
+        return setting
+    try:
+        return setting.replace(batch_size=largest_batch_on_cpu(worker, load, setting))
+    except WorkerEndedError:
+        raise
+    except Exception as error:
+        raise _failure(label, setting, error) from error
 
 
-def _measured(
+@functools.cache
+def _peaks_here(device: str, dtype: str, threads: int) -> DevicePeaks:
+    with Worker() as worker:
+        return measure_peaks(worker, device, dtype, threads)
+
+
+def _bench(
     model: nn.Module,
     name: str,
     args: Mapping[str, Any],
     complexity: Complexity,
     setting: Setting,
-    ceilings: Ceilings,
-) -> tuple[Measurement, Repetitions]:
+    peaks: DevicePeaks,
+) -> tuple[Measurement, StepTimes]:
     size, clock = complexity.input_size, clock_of(setting.device)
     try:
-        with switches(setting.device, setting.threads, tf32=setting.dtype == "tf32"), torch.random.fork_rng():
+        with backend_flags(setting.device, setting.threads, tf32=setting.dtype == "tf32"), torch.random.fork_rng():
             torch.manual_seed(setting.seed)
             if setting.batch_size == "max":
-                setting = setting.settled(batch_size=_largest(model, setting, size))
-            setting = setting.settled(input_size=size)
-            ready = prepared(model, setting, size)
-            release(setting.device)
+                setting = setting.replace(batch_size=largest_batch_on_cuda(model, setting, size))
+            setting = setting.replace(input_size=size)
+            ready = prepare_model(model, setting, size)
+            free_memory(setting.device)
             clock.reset_memory()
-            repetitions = _repeated(Work(ready, setting, size, setting.batch_size), clock, setting)
-            memory = clock.memory()
+            times = _time(Workload(ready, setting, size, setting.batch_size), clock, setting)
+            memory_allocated, memory_reserved = clock.memory()
             about = environment(setting.device)
     except Exception as error:
         raise _failure(label_of(name, args), setting, error) from error
     finally:
         if setting.compile is not None:
             torch.compiler.reset()
-        release(setting.device)
+        free_memory(setting.device)
     measurement = Measurement(
-        name,
-        args,
-        setting,
-        repetitions.whole,
-        repetitions.steps,
-        repetitions.warm_up,
-        repetitions.settled,
-        repetitions.reached,
-        *memory,
-        Counts(complexity.flops, complexity.params, complexity.acts),
-        complexity.operators,
-        ceilings,
-        about,
+        model=name,
+        model_args=args,
+        setting=setting,
+        timing=times.total,
+        steps=times.steps,
+        warm_up=times.warm_up,
+        warm_up_steady=times.warm_up_steady,
+        precision_met=times.precision_met,
+        memory_allocated=memory_allocated,
+        memory_reserved=memory_reserved,
+        complexity=Counts(complexity.flops, complexity.params, complexity.acts),
+        operators=complexity.operators,
+        peaks=peaks,
+        environment=about,
     )
-    return measurement, repetitions
+    return measurement, times
 
 
-# torch.compile's first call compiles; with CUDA graphs the second warms up, and the third records.
-_UNTIMED = 3
+# The first call of a compiled model compiles it; with CUDA graphs, the second warms up and the third records.
+_UNTIMED_RUNS = 3
 
 
-def _largest(model: nn.Module, setting: Setting, size: tuple[int, int, int]) -> int:
-    # Compiling for each batch that is tried would take longer than all the rest.
-    ready = prepared(model, setting.settled(compile=None), size)
-
-    def attempt(batch: int) -> None:
-        work = Work(ready, setting, size, batch)
-        work.run()
-        work.run()  # now the optimizer has its state
-
-    return largest_batch(attempt, setting.device, setting.seconds)
-
-
-def _repeated(work: Work, clock: Any, setting: Setting) -> Repetitions:
-    steps = list(work.steps.values())
+def _time(workload: Workload, clock: CpuClock, setting: Setting) -> StepTimes:
+    steps = list(workload.steps.values())
 
     def run() -> list[float]:
-        work.next()
-        times: list[float] = clock.time(steps)
-        return times
+        workload.load_next_batch()
+        return clock.time(steps)
 
-    for _ in range(_UNTIMED if setting.compile else 1):
-        work.run()
-    return repeat(run, list(work.steps), setting.precision, setting.seconds)
+    for _ in range(_UNTIMED_RUNS if setting.compile else 1):
+        workload.run()
+    return time_until_precise(run, list(workload.steps), setting.precision, setting.seconds)
 
 
 def _failure(label: str, setting: Setting, error: Exception) -> Exception:
     if is_out_of_memory(error):
         return RuntimeError(f"{label}: {setting.batch_size} images do not fit into the memory of {setting.device}")
-    first = first_line(error)
-    if "more than 1 value per channel" in first:
-        first += "; use a larger batch"
+    reason = first_line(error)
+    if "more than 1 value per channel" in reason:
+        reason += "; use a larger batch"
     kind = ValueError if isinstance(error, ValueError) else RuntimeError
-    return kind(f"{label} fails in {setting.mode} with {setting.dtype} on {setting.device}: {first}")
+    return kind(f"{label} fails in {setting.mode} with {setting.dtype} on {setting.device}: {reason}")

@@ -1,23 +1,24 @@
-"""What `bench` returns, and the row that it is in a file."""
+"""What `bench` returns, and its row in a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from timm_regnet_ds._text import format_size
 from timm_regnet_ds.complexity import Counts
 
-from .ceilings import Ceilings
+from .loading import label_of
+from .peaks import DevicePeaks
 from .setting import Setting
 from .timing import Timing
 
-__all__ = ["KIND", "VERSION", "Measurement"]
+__all__ = ["KIND", "VERSION", "Measurement", "upgrade_row"]
 
-KIND, VERSION = "measurement", 1
+KIND, VERSION = "measurement", 2
 
-# Passes over the network: a backward pass is two products for each of the forward's.
+# Forward passes that a repetition counts as: a backward pass has two matrix products for each of the forward pass.
 _PASSES = {"inference": 1, "train": 3}
-_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "amp": 2}
+_ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "amp": 2}
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,18 @@ class Measurement:
     Attributes:
         model: registered name, or the class of a module.
         model_args: arguments of ``timm.create_model``.
-        setting: with definite batch size and input size.
-        timing: of a repetition, in milliseconds.
-        steps: the same of ``forward``, ``backward`` and ``optimizer`` where they are separate.
-        warm_up: repetitions before those that count.
-        settled: whether the time had settled by then.
-        reached: whether the median's interval is as narrow as was asked for.
+        setting: the setting, with a number as batch size and (channels, height, width) as input size.
+        timing: milliseconds of a repetition.
+        steps: the same for ``forward``, ``backward`` and ``optimizer``, if they are measured separately.
+        warm_up: number of repetitions before those that are counted.
+        warm_up_steady: whether the time was steady when the warm-up ended.
+        precision_met: whether the median's interval is as narrow as was asked for.
         memory_allocated, memory_reserved: peak bytes; None on the CPU.
-        complexity: flops, params and acts for one image.
-        operators: calls of operators in a forward pass.
-        ceilings: the device's own best.
+        complexity: flops (multiply-adds), params and acts for one image.
+        operators: number of operator calls in a forward pass.
+        peaks: the device's measured peak rates.
         environment: device, driver, clocks, libraries.
-        processes: in how many the repetitions were made.
+        processes: number of processes whose repetitions are pooled.
     """
 
     model: str
@@ -47,13 +48,13 @@ class Measurement:
     timing: Timing
     steps: Mapping[str, Timing]
     warm_up: int
-    settled: bool
-    reached: bool
+    warm_up_steady: bool
+    precision_met: bool
     memory_allocated: int | None
     memory_reserved: int | None
     complexity: Counts
     operators: int
-    ceilings: Ceilings
+    peaks: DevicePeaks
     environment: Mapping[str, Any] = field(repr=False)
     processes: int = 1
 
@@ -62,34 +63,37 @@ class Measurement:
         return self.setting.batch_size * 1e3 / self.timing.median
 
     @property
-    def flops_per_second(self) -> float:
-        """Operations, of which a multiply-add is two; a training step counts as three forward passes."""
+    def ops_per_second(self) -> float:
+        """Operations per second: a multiply-add counts as two, and a training step as three forward passes."""
         return self._rate(2 * self.complexity.flops * self.setting.batch_size)
 
     @property
     def bytes_per_second(self) -> float:
-        """Of params, read once, and acts, written once and read once: what cannot be less without fusing layers."""
+        """Bytes per second of params, read once, and acts, written once and read once.
+
+        Without fusing layers, a model cannot move fewer bytes.
+        """
         elements = self.complexity.params + 2 * self.complexity.acts * self.setting.batch_size
-        return self._rate(elements * _BYTES[self.setting.dtype])
+        return self._rate(elements * _ELEMENT_BYTES[self.setting.dtype])
 
-    def _rate(self, of_a_pass: float) -> float:
-        return _PASSES[self.setting.mode] * of_a_pass / (self.timing.median / 1e3)
-
-    @property
-    def matrix_share(self) -> float:
-        """Achieved operations per second over the device's own in a matrix product."""
-        return self.flops_per_second / self.ceilings.flops
+    def _rate(self, per_pass: float) -> float:
+        return _PASSES[self.setting.mode] * per_pass / (self.timing.median / 1e3)
 
     @property
-    def copy_share(self) -> float:
-        """Achieved bytes per second over the device's own in a copy."""
-        return self.bytes_per_second / self.ceilings.bytes
+    def compute_utilization(self) -> float:
+        """Operations per second, as a fraction of the device's peak."""
+        return self.ops_per_second / self.peaks.ops_per_second
+
+    @property
+    def bandwidth_utilization(self) -> float:
+        """Bytes per second, as a fraction of the device's peak."""
+        return self.bytes_per_second / self.peaks.bytes_per_second
 
     def roofline(self) -> str:
-        """Where the model stands below the device's ceilings, in a line."""
+        """The rates and utilizations, in one line."""
         return (
-            f"{self.flops_per_second / 1e9:,.0f} GFLOP/s, {self.matrix_share:.0%} of the matrix ceiling; "
-            f"{self.bytes_per_second / 1e9:,.1f} GB/s, {self.copy_share:.0%} of the copy ceiling"
+            f"{self.ops_per_second / 1e9:,.0f} GFLOP/s, {self.compute_utilization:.0%} of peak compute; "
+            f"{self.bytes_per_second / 1e9:,.1f} GB/s, {self.bandwidth_utilization:.0%} of peak bandwidth"
         )
 
     def __str__(self) -> str:
@@ -99,76 +103,60 @@ class Measurement:
         memory = "" if self.memory_allocated is None else f"memory {self.memory_allocated / 2**30:.2f} GiB allocated, "
         if self.memory_reserved is not None:
             memory += f"{self.memory_reserved / 2**30:.2f} GiB reserved\n  "
+        wide = "" if self.precision_met else " (wider than asked for)"
+        unsteady = "" if self.warm_up_steady else " (warm-up not steady)"
+        processes = f" in {self.processes} processes" if self.processes > 1 else ""
         return (
-            f"{self.label}: {t.median:.4g} ms, 95% interval {t.low:.4g} to {t.high:.4g} ms"
-            f"{'' if self.reached else ' (wider than asked for)'}{'' if self.settled else ' (not settled)'}\n"
+            f"{self.label}: {t.median:.4g} ms, 95% interval {t.low:.4g} to {t.high:.4g} ms{wide}{unsteady}\n"
             f"  {s.mode}, {s.batch_size} × {size}, {s.dtype}, {self.environment['device_name']}{steps}\n"
-            f"  mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}"
-            f"{f' in {self.processes} processes' if self.processes > 1 else ''}\n"
+            f"  mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}{processes}\n"
             f"  {self.images_per_second:,.4g} images/s\n"
             f"  {memory}{self.complexity}\n  {self.roofline()}"
         )
 
     @property
     def label(self) -> str:
-        """The name, with what arguments it was built."""
+        """The model's name with its arguments."""
         return label_of(self.model, self.model_args)
 
     def to_row(self) -> dict[str, Any]:
-        """As plain values, for json; what follows from others is there too, for other programs."""
-        c = self.complexity
+        """All fields as plain values for JSON, and the rates that follow from them, for other programs."""
+        row = asdict(self)
+        counts = row.pop("complexity")
         return {
-            "model": self.model,
-            "model_args": dict(self.model_args),
+            **row,
+            **counts,
             "setting": self.setting.to_dict(),
-            "timing": self.timing.to_dict(),
-            "steps": {name: timing.to_dict() for name, timing in self.steps.items()},
-            "warm_up": self.warm_up,
-            "settled": self.settled,
-            "reached": self.reached,
-            "memory_allocated": self.memory_allocated,
-            "memory_reserved": self.memory_reserved,
-            "flops": c.flops,
-            "params": c.params,
-            "acts": c.acts,
-            "operators": self.operators,
             "images_per_second": self.images_per_second,
-            "flops_per_second": self.flops_per_second,
+            "ops_per_second": self.ops_per_second,
             "bytes_per_second": self.bytes_per_second,
-            "ceilings": self.ceilings.to_dict(),
-            "environment": dict(self.environment),
-            "processes": self.processes,
         }
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Measurement":
-        """From a row that `to_row` wrote.
+        """Read what `to_row` wrote.
 
         Raises:
-            ValueError: a row that lacks something.
+            ValueError: a row in which something is missing.
         """
         try:
-            return cls(
-                row["model"],
-                row["model_args"],
-                Setting.recorded(row["setting"]),
-                Timing(**row["timing"]),
-                {name: Timing(**timing) for name, timing in row["steps"].items()},
-                row["warm_up"],
-                row["settled"],
-                row["reached"],
-                row["memory_allocated"],
-                row["memory_reserved"],
-                Counts(row["flops"], row["params"], row["acts"]),
-                row["operators"],
-                Ceilings(**row["ceilings"]),
-                row["environment"],
-                row["processes"],
-            )
+            values = {name: row[name] for name in cls.__dataclass_fields__ if name != "complexity"}
+            values |= {
+                "setting": Setting.from_dict(row["setting"]),
+                "timing": Timing(**row["timing"]),
+                "steps": {name: Timing(**timing) for name, timing in row["steps"].items()},
+                "complexity": Counts(row["flops"], row["params"], row["acts"]),
+                "peaks": DevicePeaks(**row["peaks"]),
+            }
+            return cls(**values)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"a row of {row.get('model')!r} is no whole measurement: {error}") from error
+            raise ValueError(f"a row of {row.get('model')!r} is not a complete measurement: {error}") from error
 
 
-def label_of(model: str, model_args: Mapping[str, Any]) -> str:
-    """``scaled(base=resnet50, factor=2.0)``."""
-    return f"{model}({', '.join(f'{k}={v}' for k, v in model_args.items())})" if model_args else model
+def upgrade_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of version 1 as one of version 2, in which operations are not called flops."""
+    renamed = {"settled": "warm_up_steady", "reached": "precision_met", "flops_per_second": "ops_per_second"}
+    upgraded = {renamed.get(name, name): value for name, value in row.items()}
+    if (ceilings := upgraded.pop("ceilings", None)) is not None:
+        upgraded["peaks"] = {"ops_per_second": ceilings["flops"], "bytes_per_second": ceilings["bytes"]}
+    return upgraded

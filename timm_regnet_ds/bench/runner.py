@@ -1,4 +1,4 @@
-"""Measuring many models, row by row into a file."""
+"""Measuring many models, and the file of their rows."""
 
 import functools
 import json
@@ -10,25 +10,30 @@ from typing import Any
 
 from timm_regnet_ds.files.rows import RowsFile
 
-from .ceilings import Ceilings, ceilings_by
 from .environment import device_name
-from .measurement import KIND, VERSION, Measurement, label_of
-from .sampling import Repetitions
+from .harness import bench_named, with_batch_size
+from .loading import label_of, load_model
+from .measurement import KIND, VERSION, Measurement, upgrade_row
+from .peaks import DevicePeaks, measure_peaks
+from .sampling import StepTimes
 from .setting import Setting
-from .worker import Worker
+from .worker import Worker, WorkerEndedError
 
 __all__ = ["Job", "Result", "read_results", "results_file", "run_jobs"]
+
+# By default, this many processes measure each model: on the CPU, times of fresh processes differ by some percent.
+_DEFAULT_PROCESSES = {"cpu": 3, "cuda": 1}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model that is to be measured.
+    """A model to be measured.
 
     Attributes:
         model: registered name.
-        setting: as asked for, with what it leaves open.
+        setting: the setting as asked for; its batch size may be ``max``, and its input size None.
         model_args: arguments of ``timm.create_model``.
-        tags: what a study wants to know of it again, such as base and strategy.
+        tags: values by which a study finds the result again, such as base and strategy.
     """
 
     model: str
@@ -38,11 +43,11 @@ class Job:
 
     @property
     def label(self) -> str:
-        """The model's name, with the arguments that it is built with."""
+        """The model's name with its arguments."""
         return label_of(self.model, self.model_args)
 
-    def row_on(self, device_name: str) -> dict[str, Any]:
-        """What a row says of the job, done on a device: two rows with the same are of the same job."""
+    def key(self, device_name: str) -> dict[str, Any]:
+        """The part of a row that identifies the job on a device, as values that JSON gives back unchanged."""
         row = {
             "model": self.model,
             "model_args": dict(self.model_args),
@@ -50,17 +55,17 @@ class Job:
             "device_name": device_name,
             "tags": dict(self.tags),
         }
-        as_read: dict[str, Any] = json.loads(json.dumps(row))
-        return as_read
+        normalized: dict[str, Any] = json.loads(json.dumps(row))
+        return normalized
 
-    def row_here(self) -> dict[str, Any]:
-        """The same, on this machine's device."""
-        return self.row_on(device_name(self.setting.device))
+    def key_here(self) -> dict[str, Any]:
+        """`key` on this machine's device."""
+        return self.key(device_name(self.setting.device))
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a job on a device: a measurement, or the reason why there is none."""
+    """The measurement of a job on a device, or the reason why it failed."""
 
     job: Job
     device_name: str
@@ -68,24 +73,38 @@ class Result:
     failure: str | None
 
     def to_row(self) -> dict[str, Any]:
-        """As plain values, for json."""
+        """As plain values, for JSON."""
         measured = {} if self.measurement is None else self.measurement.to_row()
-        return self.job.row_on(self.device_name) | measured | {"failure": self.failure}
+        return self.job.key(self.device_name) | measured | {"failure": self.failure}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Result":
+        """Read what `to_row` wrote.
+
+        Raises:
+            ValueError: a row in which something is missing.
+        """
+        try:
+            job = Job(row["model"], Setting.from_dict(row["asked"]), row["model_args"], row["tags"])
+            measurement = Measurement.from_row(row) if row["failure"] is None else None
+            return cls(job, row["device_name"], measurement, row["failure"])
+        except KeyError as error:
+            raise ValueError(f"a row of {row.get('model')!r} lacks {error}") from error
 
 
 def results_file(path: str | Path) -> RowsFile:
     """The file of rows at a path."""
-    return RowsFile(Path(path), KIND, VERSION)
+    return RowsFile(Path(path), KIND, VERSION, upgrades={1: upgrade_row})
 
 
 def read_results(paths: Iterable[str | Path]) -> list[Result]:
-    """All results in some files.
+    """Read all results in some files.
 
     Raises:
-        ValueError: a broken line before the last, rows of another kind or version, or that lack something.
+        ValueError: a broken line before the last, or a row of another kind or version, or an incomplete row.
         FileNotFoundError: no such file.
     """
-    return [_result(row) for path in paths for row in results_file(path).read()]
+    return [Result.from_row(row) for path in paths for row in results_file(path).read()]
 
 
 def run_jobs(
@@ -95,82 +114,77 @@ def run_jobs(
     progress: bool = False,
     processes: int | None = None,
 ) -> Iterator[Result]:
-    """Measure each job in processes of its own, append its row to a file, and yield it.
+    """Measure each job in fresh processes, append its row to a file, and yield its result.
 
-    A model that fails is a row too. What only this process knows, a model that a program registers itself, cannot be
-    measured so; `bench` measures it.
+    A model that fails gets a row too. The fresh processes know the models of timm and of this package, but not those
+    that the caller's program registers; use `bench` for them.
 
     Args:
         jobs: what to measure.
-        path: the file; it need not exist. ``None``: no file.
-        resume: leave out jobs of which the file has a row; these are not yielded.
-        progress: show a bar with the remaining time, where standard error is a terminal.
-        processes: in how many, one after the other, each model is measured, for a share of the seconds each; their
-            repetitions are pooled. ``None``: 3 on the CPU, where processes differ by some percent, 1 on a GPU.
+        path: the file, which need not exist. ``None``: no file.
+        resume: skip jobs of which the file has a row; they are not yielded.
+        progress: show a bar with the remaining time, if standard error is a terminal.
+        processes: number of processes that measure each model one after the other, each for a share of the seconds;
+            their repetitions are pooled. ``None``: 3 on the CPU, where processes differ by some percent, 1 on a GPU.
 
     Raises:
-        ValueError: a file of something else.
-        RuntimeError: the device does not even multiply matrices.
+        ValueError: a file that holds something else.
+        RuntimeError: the device's peak rates cannot be measured.
     """
     from tqdm import tqdm
 
     file = None if path is None else results_file(path)
-    there = [] if file is None else file.read_if_exists()
-    done = [r.job.row_on(r.device_name) for r in map(_result, there)] if resume else []
-    to_do = [job for job in jobs if job.row_here() not in done]
+    existing = [] if file is None else file.read_if_exists()
+    done = [r.job.key(r.device_name) for r in map(Result.from_row, existing)] if resume else []
+    remaining = [job for job in jobs if job.key_here() not in done]
     if progress and not sys.stderr.isatty():
-        longest = sum(job.setting.seconds for job in to_do) / 60
-        print(
-            f"{len(to_do)} of {len(jobs)} to measure, each for its seconds at most: {longest:.0f} min", file=sys.stderr
-        )
+        longest = sum(job.setting.seconds for job in remaining) / 60
+        print(f"{len(remaining)} of {len(jobs)} models to measure, in at most {longest:.0f} min", file=sys.stderr)
     with Worker() as worker, tqdm(total=len(jobs), unit="model", disable=None if progress else True) as bar:
-        bar.update(len(jobs) - len(to_do))
-        ceilings_of = functools.cache(functools.partial(ceilings_by, worker))
-        for job in to_do:
+        bar.update(len(jobs) - len(remaining))
+        peaks_of = functools.cache(functools.partial(measure_peaks, worker))
+        for job in remaining:
             bar.set_postfix_str(job.model)
-            row = job.row_here()
-            ceilings = ceilings_of(job.setting.device, job.setting.dtype, job.setting.threads)
-            row |= _measured(job, ceilings, worker, processes or _PROCESSES[job.setting.kind])
+            peaks = peaks_of(job.setting.device, job.setting.dtype, job.setting.threads)
+            result = _run_job(job, peaks, worker, processes or _DEFAULT_PROCESSES[job.setting.device_type])
             if file is not None:
-                file.append(row)
+                file.append(result.to_row())
             bar.update()
             with bar.external_write_mode():
-                yield _result(row)
+                yield result
 
 
-_PROCESSES = {"cpu": 3, "cuda": 1}
+def _run_job(job: Job, peaks: DevicePeaks, worker: Worker, processes: int) -> Result:
+    here = device_name(job.setting.device)
+    try:
+        return Result(job, here, _measure(job, peaks, worker, processes), None)
+    except WorkerEndedError:
+        raise
+    except Exception as error:  # any error that a model raises
+        return Result(job, here, None, str(error) or type(error).__name__)
 
 
-def _measured(job: Job, ceilings: Ceilings, worker: Worker, processes: int) -> dict[str, Any]:
-    setting = job.setting.settled(seconds=job.setting.seconds / processes)
-    answers: list[dict[str, Any]] = []
+def _measure(job: Job, peaks: DevicePeaks, worker: Worker, processes: int) -> Measurement:
+    setting = job.setting.replace(seconds=job.setting.seconds / processes)
+    load = functools.partial(load_model, job.model, dict(job.model_args), setting.input_size, setting.seed)
+    setting = with_batch_size(worker, job.label, load, setting)
+    measurements: list[Measurement] = []
+    times: list[StepTimes] = []
     for _ in range(processes):
-        row = replace(job, setting=setting).row_here()
-        answer = worker.ask("job", row=row, ceilings=ceilings.to_dict())
-        if answer["failure"] is not None:
-            return {"failure": answer["failure"]}
-        answers.append(answer)
-        # The largest batch is looked for once.
-        setting = setting.settled(batch_size=answer["row"]["setting"]["batch_size"])
-    pooled = Repetitions.pooled([Repetitions(**answer["repetitions"]) for answer in answers], job.setting.precision)
-    first = Measurement.from_row(answers[0]["row"])
-    measurement = replace(
+        measurement, step_times = worker.call(bench_named, job.model, dict(job.model_args), setting, peaks)
+        measurements.append(measurement)
+        times.append(step_times)
+        # On a GPU, the first process has looked for the largest batch.
+        setting = setting.replace(batch_size=measurement.setting.batch_size)
+    pooled = StepTimes.pooled(times, job.setting.precision)
+    first = measurements[0]
+    return replace(
         first,
-        setting=first.setting.settled(seconds=job.setting.seconds),
-        timing=pooled.whole,
+        setting=first.setting.replace(seconds=job.setting.seconds),
+        timing=pooled.total,
         steps=pooled.steps,
         warm_up=pooled.warm_up,
-        settled=pooled.settled,
-        reached=pooled.reached,
+        warm_up_steady=pooled.warm_up_steady,
+        precision_met=pooled.precision_met,
         processes=processes,
     )
-    return measurement.to_row() | {"failure": None}
-
-
-def _result(row: Mapping[str, Any]) -> Result:
-    try:
-        job = Job(row["model"], Setting.recorded(row["asked"]), row["model_args"], row["tags"])
-        measurement = Measurement.from_row(row) if row["failure"] is None else None
-        return Result(job, row["device_name"], measurement, row["failure"])
-    except KeyError as error:
-        raise ValueError(f"a row of {row.get('model')!r} lacks {error}") from error

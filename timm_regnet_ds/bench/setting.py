@@ -1,7 +1,7 @@
 """How a model is to be measured."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -10,72 +10,65 @@ from timm_regnet_ds._check import check_choice, check_float, check_int
 
 from .devices import check_device, default_device
 
-__all__ = ["AUTOCAST", "DTYPES", "MODES", "NUMBERS", "Setting"]
+__all__ = ["AUTOCAST_DTYPES", "COMPILE_MODES", "DTYPES", "MODEL_DTYPES", "MODES", "Setting"]
 
-MODES = {
-    "inference": "the forward pass, without gradients",
-    "train": "forward, backward and optimizer, each by itself and together",
-}
+MODES = ("inference", "train")
+DTYPES = ("fp32", "tf32", "bf16", "fp16", "amp")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
-DTYPES = {
-    "fp32": "float32 throughout",
-    "tf32": "float32 whose products are rounded to TF32 (CUDA)",
-    "bf16": "model and images in bfloat16",
-    "fp16": "model and images in float16",
-    "amp": "autocast, to float16 on CUDA and to bfloat16 on the CPU",
-}
+# The dtype of model and images, where it is not float32; and that of autocast, by type of device.
+MODEL_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST_DTYPES = {"cuda": torch.float16, "cpu": torch.bfloat16}
 
-# Of model and images; of autocast, by kind of device.
-NUMBERS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-AUTOCAST = {"cuda": torch.float16, "cpu": torch.bfloat16}
+# The default batch size by type of device: on a GPU, that of the RegNet paper.
+_DEFAULT_BATCH_SIZES = {"cuda": 64, "cpu": 1}
 
-# Arguments of torch.compile(mode=…).
-COMPILE_MODES = dict.fromkeys(("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"))
-
-# Images in a batch where none is asked for: the RegNet paper's on a GPU.
-_BATCH = {"cuda": 64}
+# Every field is marked with what it describes: the computation, its inputs, the device, or the sampling of times.
+# Times of two settings that differ only in the sampling may be compared.
+_COMPUTATION, _INPUTS, _DEVICE, _SAMPLING = ({"part": part} for part in ("computation", "inputs", "device", "sampling"))
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a model is measured. What is left open becomes definite in the `Measurement`.
+    """How a model is measured. In the setting of a `Measurement`, no field is None or ``max``, except ``compile``.
 
     Args:
-        mode: ``inference``, or ``train`` for a training step.
-        batch_size: images in a batch, or ``max`` for the most that fit. ``None``: 64 on a GPU, 1 on the CPU.
+        mode: ``inference`` for the forward pass without gradients, or ``train`` for a training step.
+        batch_size: number of images in a batch, or ``max`` for the most that fit. ``None``: 64 on a GPU, 1 on the CPU.
         input_size: (channels, height, width), or the side of a square. ``None``: the model's own.
-        dtype: ``fp32``, ``tf32``, ``bf16``, ``fp16`` or ``amp``.
+        dtype: ``fp32``; ``tf32``, float32 whose products are rounded to TF32 (CUDA); ``bf16`` or ``fp16``, model and
+            images in that format; ``amp``, autocast to float16 on CUDA and to bfloat16 on the CPU.
         channels_last: memory format of images and weights.
         compile: mode of ``torch.compile``. ``None``: eager.
         cuda_graphs: record the whole repetition once and replay it (CUDA).
         fold_bn: fold BatchNorm into the convolutions before it (inference).
         grad_checkpointing: recompute activations in the backward pass (train).
         optimizer: timm's name of an optimizer (train).
-        device: ``cpu``, ``cuda`` or ``cuda:1``. ``None``: the first GPU where there is one.
-        threads: of the CPU. ``None``: torch's own number.
-        precision: wanted half-width of the median's 95% interval, as a share of the median.
+        device: ``cpu``, ``cuda`` or ``cuda:1``. ``None``: a GPU if one is available.
+        threads: number of CPU threads. ``None``: torch's own number.
+        precision: wanted half-width of the median's 95% interval, as a fraction of the median.
         seconds: repetitions end after this many seconds, whether the interval is narrow enough or not.
-        seed: of images, labels and weights.
+        seed: seed of images, labels and weights.
 
     Raises:
-        ValueError: a value, or a combination, that there is not; the message says what is allowed.
+        ValueError: an invalid value, or values that exclude each other; the message says what is allowed.
     """
 
-    mode: str = "inference"
-    batch_size: Any = None
-    input_size: Any = None
-    dtype: str = "fp32"
-    channels_last: bool = False
-    compile: str | None = None
-    cuda_graphs: bool = False
-    fold_bn: bool = False
-    grad_checkpointing: bool = False
-    optimizer: str = "sgd"
-    device: Any = None
-    threads: Any = None
-    precision: float = 0.01
-    seconds: float = 30.0
-    seed: int = 0
+    mode: str = field(default="inference", metadata=_COMPUTATION)
+    batch_size: Any = field(default=None, metadata=_INPUTS)
+    input_size: Any = field(default=None, metadata=_INPUTS)
+    dtype: str = field(default="fp32", metadata=_COMPUTATION)
+    channels_last: bool = field(default=False, metadata=_COMPUTATION)
+    compile: str | None = field(default=None, metadata=_COMPUTATION)
+    cuda_graphs: bool = field(default=False, metadata=_COMPUTATION)
+    fold_bn: bool = field(default=False, metadata=_COMPUTATION)
+    grad_checkpointing: bool = field(default=False, metadata=_COMPUTATION)
+    optimizer: str = field(default="sgd", metadata=_COMPUTATION)
+    device: Any = field(default=None, metadata=_DEVICE)
+    threads: Any = field(default=None, metadata=_COMPUTATION)
+    precision: float = field(default=0.01, metadata=_SAMPLING)
+    seconds: float = field(default=30.0, metadata=_SAMPLING)
+    seed: int = field(default=0, metadata=_SAMPLING)
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, MODES)
@@ -84,7 +77,7 @@ class Setting:
             check_choice("compile mode", self.compile, COMPILE_MODES)
         self._set("device", str(check_device(self.device if self.device is not None else default_device())))
         if self.batch_size is None:
-            self._set("batch_size", _BATCH.get(self.kind, 1))
+            self._set("batch_size", _DEFAULT_BATCH_SIZES[self.device_type])
         if self.batch_size != "max":
             self._set("batch_size", check_int("batch_size", self.batch_size))
         if isinstance(self.input_size, Sequence):
@@ -93,50 +86,69 @@ class Setting:
         self._set("precision", check_float("precision", self.precision, above=0, maximum=1))
         self._set("seconds", check_float("seconds", self.seconds, above=0))
         check_int("seed", self.seed, minimum=0)
-        for wrong, message in _CONFLICTS:
-            if wrong(self):
+        for is_wrong, message in _CONFLICTS:
+            if is_wrong(self):
                 raise ValueError(message)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
     @property
-    def kind(self) -> str:
+    def device_type(self) -> str:
         """``cpu`` or ``cuda``."""
         return torch.device(self.device).type
 
     @property
     def training(self) -> bool:
+        """Whether the mode is ``train``."""
         return self.mode == "train"
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for json."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+    @classmethod
+    def computation_fields(cls) -> tuple[str, ...]:
+        """Fields that describe what is computed: predicted times are for one value of each."""
+        return tuple(f.name for f in fields(cls) if f.metadata == _COMPUTATION)
 
     @classmethod
-    def recorded(cls, row: Mapping[str, Any]) -> "Setting":
-        """From `to_dict`, possibly of another machine: nothing is asked of its device."""
-        setting = object.__new__(cls)
-        for field in fields(cls):
-            value = row[field.name]
-            setting._set(field.name, tuple(value) if isinstance(value, list) else value)
-        return setting
+    def comparable_fields(cls) -> tuple[str, ...]:
+        """Fields that change the time itself, and not only how it is sampled."""
+        return tuple(f.name for f in fields(cls) if f.metadata != _SAMPLING)
 
-    def settled(self, **values: Any) -> "Setting":
-        """The same with other values for some fields.
+    def replace(self, **values: Any) -> "Setting":
+        """A copy with other values for some fields.
 
         Raises:
-            TypeError: a field that there is not.
+            TypeError: an unknown field.
+            ValueError: an invalid value.
         """
         return replace(self, **values)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for JSON."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> "Setting":
+        """Read what `to_dict` wrote, possibly on another machine; therefore the device is not checked.
+
+        Raises:
+            KeyError: a missing field.
+        """
+        setting = object.__new__(cls)
+        for f in fields(cls):
+            value = row[f.name]
+            setting._set(f.name, tuple(value) if isinstance(value, list) else value)
+        return setting
+
 
 _CONFLICTS: tuple[tuple[Callable[[Setting], bool], str], ...] = (
-    (lambda s: s.dtype == "tf32" and s.kind != "cuda", "dtype 'tf32' needs a CUDA device: on the CPU use 'fp32'"),
-    (lambda s: s.cuda_graphs and s.kind != "cuda", "cuda_graphs needs a CUDA device"),
+    (
+        lambda s: s.dtype == "tf32" and s.device_type != "cuda",
+        "dtype 'tf32' needs a CUDA device: on the CPU use 'fp32'",
+    ),
+    (lambda s: s.cuda_graphs and s.device_type != "cuda", "cuda_graphs needs a CUDA device"),
     (
         lambda s: s.cuda_graphs and s.compile is not None,
-        "cuda_graphs and compile exclude each other: compile mode 'reduce-overhead' has graphs of its own",
+        "cuda_graphs and compile exclude each other: compile mode 'reduce-overhead' uses CUDA graphs itself",
     ),
     (
         lambda s: s.cuda_graphs and s.training and s.dtype == "amp",

@@ -1,68 +1,86 @@
-"""A process that measures each job in a fresh copy of itself.
+"""A process that runs each function call in a fresh copy of itself.
 
-What a process has done before changes what it measures: on the CPU, malloc keeps the memory that large blocks had, and
-the next model finds it warm (a quarter of EfficientNet-B0's time); on a GPU, a kernel that fails leaves all later ones
-failing. The worker imports and does nothing else; for each request it forks, so that every model begins alike, and one
-that takes its process down is a failure as any other.
+What a process has done before changes what it measures. On the CPU, malloc keeps freed blocks, so that the next model
+finds them warm (a quarter of EfficientNet-B0's time). On a GPU, every kernel fails after one has failed. The worker
+imports this package and does nothing else. It forks for each call, so that every call starts in the same state, and a
+call that takes its process down is a failure like any other.
+
+Python's own ``forkserver`` start method imports the caller's main module into its children, so that a script without
+``if __name__ == "__main__":`` would run again. Its children also go on when their caller is killed.
 """
 
 import contextlib
-import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-import timm_regnet_ds
+__all__ = ["ProcessDiedError", "Worker", "WorkerEndedError", "serve"]
 
-__all__ = ["Worker", "serve"]
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ProcessDiedError(RuntimeError):
+    """The process of a call died before it answered, by a signal or by ``exit``."""
+
+
+class WorkerEndedError(RuntimeError):
+    """The worker itself has ended, so that no call can be made."""
 
 
 class Worker:
-    """Answers requests one at a time, each in a process of its own."""
+    """Makes calls one at a time, each in a process of its own."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
-        # With NVML the question whether there is a card leaves the forked copies able to use it.
-        environment = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        # It imports this very package, wherever that was found.
-        here = str(Path(timm_regnet_ds.__file__).parents[1])
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-        # A session of its own, so that an interrupt reaches the caller alone.
+        # torch.cuda.is_available() would initialize CUDA, which forked children cannot use; its NVML-based check does
+        # not. The worker finds every module where the caller finds it.
+        environment = {
+            **os.environ,
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        }
+        # In a session of its own it does not receive the interrupts of the caller's terminal.
         self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-            start_new_session=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True
         )
 
-    def ask(self, function: str, **arguments: Any) -> dict[str, Any]:
-        """What one of `_FUNCTIONS` returns; under ``failure``, why it does not.
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``function(*args, **kwargs)``, computed in a fresh process.
+
+        Args:
+            function: a function of an importable module.
+            *args: picklable arguments, as ``kwargs``.
 
         Raises:
-            RuntimeError: the worker itself has ended.
+            Exception: what the function raises; a RuntimeError with its message if it cannot be pickled.
+            ProcessDiedError: the process died.
+            WorkerEndedError: the worker itself has ended.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        line = ""
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps([function, arguments]) + "\n")
+        # The inner pickle is read by the fresh process, so that only that process imports the function's module.
+        request = pickle.dumps(pickle.dumps((function, args, kwargs)))
+        try:
+            self.process.stdin.write(request)
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the process that measures has ended with exit code {self.process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            result, error = pickle.load(self.process.stdout)
+        except (BrokenPipeError, EOFError):
+            code = self.process.wait()
+            raise WorkerEndedError(f"the process that measures has ended with exit code {code}") from None
+        if error is not None:
+            raise error
+        value: T = result
+        return value
 
     def close(self) -> None:
-        """End it, and what it is doing."""
+        """End the worker and a call in progress."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(BrokenPipeError):
@@ -75,60 +93,57 @@ class Worker:
         self.close()
 
 
-def _job(row: dict[str, Any], ceilings: dict[str, Any]) -> dict[str, Any]:
-    from .ceilings import Ceilings
-    from .harness import bench_named
-    from .setting import Setting
+def serve() -> None:
+    """Answer the pickled requests on standard input until it ends."""
+    # Answers have a pipe of their own: what a model prints goes to standard error.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    caller = os.getppid()
+    while True:
+        try:
+            request: bytes = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        child = os.fork()
+        if not child:
+            threading.Thread(target=_exit_with, args=(caller,), daemon=True).start()
+            _send(answers, _answer(request))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status:
+            code = os.waitstatus_to_exitcode(status)
+            how = f"with exit code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
+            _send(answers, pickle.dumps((None, ProcessDiedError(f"its process was ended {how}"))))
 
-    setting = Setting.recorded(row["asked"])
-    found, repetitions = bench_named(row["model"], row["model_args"], setting, Ceilings(**ceilings))
-    return {"row": found.to_row(), "repetitions": repetitions.to_dict()}
 
-
-def _ceilings(device: str, dtype: str, threads: int) -> dict[str, Any]:
-    from .ceilings import measured_here
-
-    return measured_here(device, dtype, threads).to_dict()
-
-
-_FUNCTIONS: dict[str, Callable[..., dict[str, Any]]] = {"job": _job, "ceilings": _ceilings}
-
-
-def _answer(line: str) -> str:
-    function, arguments = json.loads(line)
+def _answer(request: bytes) -> bytes:
+    """The pickled pair of a result and an exception, one of which is None."""
     try:
-        return json.dumps({**_FUNCTIONS[function](**arguments), "failure": None})
-    except Exception as error:
-        # Whatever a model raises is a failure: the caller goes on.
-        return json.dumps({"failure": str(error) or type(error).__name__})
+        function, args, kwargs = pickle.loads(request)
+        return pickle.dumps((function(*args, **kwargs), None))
+    except BaseException as error:  # also SystemExit, which would end the process without an answer
+        return pickle.dumps((None, _picklable(error)))
 
 
-def _end_with(caller: int) -> None:
-    """End this process, in the middle of a measurement, when the caller is no more."""
+def _picklable(error: BaseException) -> Exception:
+    with contextlib.suppress(Exception):
+        if isinstance(pickle.loads(pickle.dumps(error)), Exception):
+            assert isinstance(error, Exception)
+            return error
+    return RuntimeError(str(error) or type(error).__name__)
+
+
+def _send(answers: Any, answer: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError):  # the caller has ended
+        answers.write(answer)
+        answers.flush()
+
+
+def _exit_with(caller: int) -> None:
+    """End this process, also in the middle of a measurement, when the caller has ended."""
     while True:
         time.sleep(1)
         try:
             os.kill(caller, 0)
         except ProcessLookupError:
             os._exit(1)
-
-
-def serve() -> None:
-    """Answer what comes on standard input, a line each, until it ends."""
-    # What a model prints is not an answer.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    caller = os.getppid()
-    for line in sys.stdin:
-        child = os.fork()
-        if not child:
-            threading.Thread(target=_end_with, args=(caller,), daemon=True).start()
-            with contextlib.suppress(BrokenPipeError):  # the caller is no more
-                print(_answer(line), file=answers, flush=True)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if status:
-            code = os.waitstatus_to_exitcode(status)
-            how = f"with exit code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
-            with contextlib.suppress(BrokenPipeError):
-                print(json.dumps({"failure": f"its process was ended {how}"}), file=answers, flush=True)

@@ -1,9 +1,10 @@
-"""Commands about time: ``bench``, ``report``, ``compare``, ``study``, ``latency``."""
+"""The commands that measure and predict time: ``bench``, ``report``, ``compare``, ``study``, ``latency``."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,75 +18,98 @@ HEADER = f"{'model':30} {'size':>7} {'batch':>5} {'ms':>9} {'±':>5} {'img/s':>8
 
 
 def add_commands(commands: Any) -> None:
-    """Add them to a parser's commands."""
-    bench = commands.add_parser("bench", help="time, throughput and memory of models")
+    """Add the commands to a parser's subcommands."""
+    bench = commands.add_parser("bench", help="measure time, throughput and memory of models")
     bench.add_argument("models", nargs="*", metavar="MODEL")
-    bench.add_argument("--filter", metavar="PATTERN", help="all timm models that match, such as 'regnet*'")
-    bench.add_argument("--file", type=Path, metavar="LIST", help="a file with a model a line; '#' begins a comment")
-    bench.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
-    bench.add_argument("--output", type=Path, metavar="ROWS", help="append a row a model to this file (JSONL)")
-    bench.add_argument("--resume", action="store_true", help="leave out what the output has a row of")
-    bench.add_argument("--processes", type=int, metavar="N", help="pooled; default: 3 on the CPU, 1 on a GPU")
-    bench.add_argument("--json", action="store_true", help="print one JSON object a model")
+    bench.add_argument("--filter", metavar="PATTERN", help="add all timm models that match, such as 'regnet*'")
+    bench.add_argument(
+        "--file", type=Path, metavar="LIST", help="add the models in a file, one per line; '#' begins a comment"
+    )
+    bench.add_argument(
+        "--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of timm.create_model"
+    )
+    bench.add_argument("--output", type=Path, metavar="ROWS", help="append one row per model to this file (JSONL)")
+    bench.add_argument("--resume", action="store_true", help="skip models of which the output has a row")
+    bench.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes per model, whose times are pooled; default: 3 on the CPU, 1 on a GPU",
+    )
+    bench.add_argument("--json", action="store_true", help="print one JSON object per model")
     _add_settings(bench)
     bench.set_defaults(run=_bench)
 
-    report = commands.add_parser("report", help="rows as Markdown, CSV and pictures")
+    report = commands.add_parser("report", help="write rows as Markdown, CSV and plots")
     report.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     report.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="default: report")
     report.set_defaults(run=_report)
 
-    compare = commands.add_parser("compare", help="the times of two files of rows as ratios with intervals")
+    compare = commands.add_parser("compare", help="compare the times of two files of rows: ratios with intervals")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
-    compare.add_argument("--json", action="store_true", help="print one JSON object a model")
+    compare.add_argument("--json", action="store_true", help="print one JSON object per model")
     compare.set_defaults(run=_compare)
 
-    study = commands.add_parser("study", help="measure, fit and draw what the papers say of time")
+    study = commands.add_parser("study", help="measure, analyse and plot the papers' results about time")
     study.add_argument("name", metavar="NAME", help="runtime-proxy, scaling, baselines or rexnet")
     study.add_argument("--output", type=Path, metavar="DIR", help="default: the study's name")
-    study.add_argument("--rows", nargs="+", type=Path, default=[], metavar="ROWS", help="measured elsewhere; draw only")
+    study.add_argument(
+        "--rows", nargs="+", type=Path, default=[], metavar="ROWS", help="only analyse and plot rows measured elsewhere"
+    )
     study.add_argument("--up-to", metavar="TARGET", help="leave out larger models (default on the CPU: 2.5gf)")
     study.add_argument("--only", default="*", metavar="PATTERN", help="leave out models that do not match")
     _add_settings(study)
     study.set_defaults(run=_study)
 
-    latency = commands.add_parser("latency", help="predict the time of models from rows of one card")
+    latency = commands.add_parser("latency", help="predict the time of models from rows of one device")
     actions = latency.add_subparsers(required=True, metavar="ACTION")
-    fit = actions.add_parser("fit", help="fit to rows, and print the error on models that the fit has not seen")
+    fit = actions.add_parser("fit", help="fit to rows, and print the error for models left out of the fit")
     fit.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
     fit.add_argument("--output", type=Path, default=Path("latency.json"), metavar="JSON", help="default: latency.json")
     fit.set_defaults(run=_fit)
-    predict = actions.add_parser("predict", help="milliseconds of models, as a fit predicts them")
+    predict = actions.add_parser("predict", help="print the predicted milliseconds of models")
     predict.add_argument("fit", type=Path, metavar="JSON")
     predict.add_argument("models", nargs="+", metavar="MODEL")
-    predict.add_argument("--batch-size", type=int, metavar="N", help="default: the fit's")
+    predict.add_argument("--batch-size", type=int, metavar="N", help="default: that of the rows")
     predict.add_argument("--input-size", type=int, metavar="N", help="side of the images; default: the model's own")
     predict.set_defaults(run=_predict)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Options that are fields of `Setting`; those that are not given are absent."""
+    """Add options for the fields of `Setting`; options that are not given are absent from the result."""
+    defaults = {field.name: field.default for field in fields(Setting)}
     group = parser.add_argument_group("how to measure", argument_default=argparse.SUPPRESS)
-    group.add_argument("--mode", choices=MODES, help="default: inference")
+    group.add_argument("--mode", choices=MODES, help=f"default: {defaults['mode']}")
     group.add_argument(
         "--batch-size", type=_batch_size, metavar="N", help="or 'max'; default: 64 on a GPU, 1 on the CPU"
     )
-    group.add_argument("--input-size", type=_size, metavar="N", help="a side, or channels,height,width")
-    group.add_argument("--dtype", choices=DTYPES, help="default: fp32")
+    group.add_argument("--input-size", type=_size, metavar="N", help="the side of a square, or channels,height,width")
+    group.add_argument("--dtype", choices=DTYPES, help=f"default: {defaults['dtype']}")
     group.add_argument("--channels-last", action="store_true")
     group.add_argument(
         "--compile", nargs="?", const="default", metavar="MODE", help=f"torch.compile: {', '.join(COMPILE_MODES)}"
     )
-    group.add_argument("--cuda-graphs", action="store_true", help="record once, replay")
+    group.add_argument("--cuda-graphs", action="store_true", help="record a repetition once and replay it")
     group.add_argument("--fold-bn", action="store_true", help="fold BatchNorm into convolutions")
     group.add_argument("--grad-checkpointing", action="store_true")
-    group.add_argument("--optimizer", metavar="NAME", help="timm's name; default: sgd")
-    group.add_argument("--device", metavar="DEVICE", help="cpu, cuda:0; several, as in cuda:0,cuda:1, are used in turn")
-    group.add_argument("--threads", type=int, metavar="N", help="of the CPU; default: torch's own")
-    group.add_argument("--precision", type=_share, metavar="P", help="of the median's 95%% interval; default: 1%%")
-    group.add_argument("--seconds", type=float, metavar="S", help="at most, for a model; default: 30")
-    group.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    group.add_argument("--optimizer", metavar="NAME", help=f"timm's name; default: {defaults['optimizer']}")
+    group.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="such as cpu or cuda:0; with several, as in cuda:0,cuda:1, each model is measured on each",
+    )
+    group.add_argument("--threads", type=int, metavar="N", help="number of CPU threads; default: torch's own")
+    group.add_argument(
+        "--precision",
+        type=_share,
+        metavar="P",
+        help=f"wanted half-width of the median's 95%% interval; default: {defaults['precision']:.0%}%",
+    )
+    group.add_argument(
+        "--seconds", type=float, metavar="S", help=f"time limit for each model; default: {defaults['seconds']:g}"
+    )
+    group.add_argument("--seed", type=int, metavar="N", help=f"default: {defaults['seed']}")
 
 
 def _batch_size(text: str) -> int | str:
@@ -104,7 +128,7 @@ def _share(text: str) -> float:
 
 
 def _settings(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The given fields of `Setting`, once for each device."""
+    """The fields of `Setting` that are given, once for each device."""
     given = {name: value for name, value in vars(options).items() if name in Setting.__dataclass_fields__}
     if "device" not in given:
         return [given]
@@ -132,7 +156,7 @@ def _bench(options: argparse.Namespace) -> int:
     if options.processes is not None:
         check_int("--processes", options.processes)
     if options.resume and options.output is None:
-        raise ValueError("--resume goes with --output: the file that has what is there")
+        raise ValueError("--resume goes with --output, the file that has the rows of earlier runs")
     for name in names:
         check_name(name)
     kwargs = argparse.Namespace()
@@ -162,7 +186,7 @@ def _line(m: Any) -> str:
     width = f"{m.timing.half_width:.1%}"
     return (
         f"{_short(m.label):30} {size:>7} {m.setting.batch_size:>5} {m.timing.median:9.4g} {width:>5} "
-        f"{m.images_per_second:8.4g} {m.flops_per_second / 1e9:8.4g}"
+        f"{m.images_per_second:8.4g} {m.ops_per_second / 1e9:8.4g}"
     )
 
 
@@ -192,9 +216,9 @@ def _study(options: argparse.Namespace) -> None:
     study = check_choice("study", options.name, STUDIES)
     settings = _settings(options)
     if len(settings) > 1:
-        raise ValueError("a study is of one device")
+        raise ValueError("a study measures one device; --device names several")
     if options.rows and (settings[0] or options.up_to or options.only != "*"):
-        raise ValueError("--rows draws what is measured already: no setting, --up-to or --only goes with it")
+        raise ValueError("--rows only plots existing measurements: no setting, --up-to or --only goes with it")
     output = options.output or Path(study.name)
     _print_paths(
         run_study(
@@ -210,8 +234,8 @@ def _study(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
+    from timm_regnet_ds.bench.latency import LatencyModel
     from timm_regnet_ds.bench.runner import read_results
-    from timm_regnet_ds.latency.model import LatencyModel
 
     model = LatencyModel.fit(read_results(options.rows))
     print(model)

@@ -6,7 +6,8 @@ A row is appended completely or not at all, and a partial last line that a kille
 import json
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ class RowsFile:
     Args:
         path: the file, which need not exist yet.
         kind: what a row describes, such as ``measurement``.
-        version: version of the row format; rows of another version are refused.
+        version: version of the row format; rows of another version are refused, unless they can be upgraded.
+        upgrades: for each older version, a function that turns a row of that version into one of this version.
     """
 
     path: Path
     kind: str
     version: int
+    upgrades: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
 
     def append(self, row: dict[str, Any]) -> None:
         """Append a row; it is on disk when this returns. A partial last line left by a killed run is removed first.
@@ -68,6 +71,8 @@ class RowsFile:
         except ValueError as error:
             raise ValueError(f"{where} is not valid JSON: {error}") from error
         found = (row.pop("kind", None), row.pop("version", None)) if isinstance(row, dict) else (None, None)
+        if found[0] == self.kind and found[1] in list(self.upgrades):
+            return self.upgrades[found[1]](row)
         if found != (self.kind, self.version):
             raise ValueError(
                 f"{where} is not a {self.kind} of version {self.version}, but kind {found[0]}, version {found[1]}"

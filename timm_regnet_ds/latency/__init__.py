@@ -1,1 +1,1 @@
-"""Milliseconds predicted from complexity."""
+"""Prediction of milliseconds from complexity."""

@@ -1,4 +1,4 @@
-"""Complexity as the papers print it: flops in B, params in M, acts in M, '' where a paper gives none."""
+"""Complexity as the papers print it: flops in B, params in M, acts in M; '' if a paper does not print it."""
 
 from typing import NamedTuple
 
@@ -8,21 +8,21 @@ __all__ = ["PRINTED", "UNREACHED", "Printed"]
 
 
 class Printed(NamedTuple):
-    """One row of a paper, digit for digit."""
+    """The printed complexity of one model, digit for digit."""
 
     flops: str
     params: str
     acts: str = ""
 
     def differences(self, counts: Counts) -> list[str]:
-        """Which of the figures a measurement does not round to."""
+        """The names of the printed values that a measurement does not round to."""
         measured = {"flops": counts.flops / 1e9, "params": counts.params / 1e6, "acts": counts.acts / 1e6}
-        return [what for what, figure in self._asdict().items() if figure and not _rounds_to(measured[what], figure)]
+        return [what for what, text in self._asdict().items() if text and not _rounds_to(measured[what], text)]
 
 
-def _rounds_to(value: float, figure: str) -> bool:
-    decimals = len(figure.partition(".")[2])
-    return f"{value:.{decimals}f}" == figure
+def _rounds_to(value: float, printed: str) -> bool:
+    decimals = len(printed.partition(".")[2])
+    return f"{value:.{decimals}f}" == printed
 
 
 PRINTED = {
@@ -80,5 +80,5 @@ PRINTED = {
     "rexnet_lite_200": Printed("1.5", "13.0"),
 }
 
-# Figures that do not come out; docs/rexnet.md says by how much and why.
+# Printed values that the models here do not reach; docs/rexnet.md says by how much and why.
 UNREACHED = {"rexnet_150": ["flops"], "rexnet_300": ["params"], "rexnet_lite_130": ["params"]}

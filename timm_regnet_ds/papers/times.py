@@ -1,19 +1,20 @@
-"""Times as the papers print them, each as milliseconds for an image on one of their devices."""
+"""Times as the papers print them, in milliseconds on their devices."""
 
 from typing import NamedTuple
 
 __all__ = ["INFERENCE_V100", "REXNET", "REXNET_LITE", "TRAINING_V100", "RexnetTimes"]
 
-_IMAGES = 1_281_167  # of ImageNet's training set
+_IMAGES = 1_281_167  # in ImageNet's training set
 _GPUS = 8
 
 
 def _epoch(minutes: float) -> float:
-    """Of an epoch on eight GPUs: milliseconds for an image on one."""
+    """Milliseconds per image on one GPU, from the minutes of an epoch on eight."""
     return minutes * 60e3 * _GPUS / _IMAGES
 
 
-# Fast and Accurate Model Scaling, Tables 5, 6 and 8: minutes of a training epoch on eight V100, with the largest batch.
+# Fast and Accurate Model Scaling, Tables 5, 6 and 8: minutes of a training epoch on eight V100 with the largest batch,
+# here as milliseconds per image on one.
 TRAINING_V100 = {
     name: _epoch(minutes)
     for name, minutes in {
@@ -38,7 +39,8 @@ TRAINING_V100 = {
     }.items()
 }
 
-# Designing Network Design Spaces, Figures 11 and 12, Tables 3 and 4: milliseconds for 64 images on a V100.
+# Designing Network Design Spaces, Figures 11 and 12, Tables 3 and 4: milliseconds for 64 images on a V100,
+# here per image.
 INFERENCE_V100 = {
     name: milliseconds / 64
     for name, milliseconds in {
@@ -82,7 +84,7 @@ INFERENCE_V100 = {
 
 
 class RexnetTimes(NamedTuple):
-    """Milliseconds for an image on a Xeon E5-2630, and of 64 images on a V100, in float32 and float16."""
+    """Milliseconds for one image on a Xeon E5-2630, and for 64 images on a V100 in float32 and in float16."""
 
     cpu: float
     gpu: float

@@ -1,11 +1,11 @@
-"""Studies over many models: what the papers say of time, measured on one's own card."""
+"""Studies of many models: the papers' results about time, measured on one's own device."""
 
 from .baselines import BASELINES
 from .rexnet import REXNET_STUDY
 from .runtime_proxy import RUNTIME_PROXY
 from .scaling import SCALING
-from .study import Findings, Study, run_study
+from .study import Study, StudyResult, run_study
 
-__all__ = ["STUDIES", "Findings", "Study", "run_study"]
+__all__ = ["STUDIES", "Study", "StudyResult", "run_study"]
 
 STUDIES = {study.name: study for study in (RUNTIME_PROXY, SCALING, BASELINES, REXNET_STUDY)}

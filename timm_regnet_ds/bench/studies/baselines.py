@@ -1,6 +1,6 @@
-"""RegNet against ResNe(X)t and EfficientNet. Designing Network Design Spaces, Figures 11 to 14, Tables 3 and 4.
+"""RegNet compared with ResNe(X)t and EfficientNet. Designing Network Design Spaces, Figures 11 to 14, Tables 3 and 4.
 
-timm has no ResNeXt-152; it is left out.
+The paper's ResNeXt-152 is left out, since timm does not have it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 from timm_regnet_ds._text import format_size
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.plots import logarithmic, new_figure
+from timm_regnet_ds.bench.plots import METRICS, make_log_log, new_figure
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.files.atomic import save_figure
@@ -17,7 +17,7 @@ from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import INFERENCE_V100
 
 from .paper_points import draw_paper_points
-from .study import Findings, Study, measured
+from .study import Study, StudyResult, with_tags
 
 __all__ = ["BASELINES"]
 
@@ -29,7 +29,7 @@ FAMILIES = {
     "efficientnet_": "EfficientNet",
 }
 
-# Tables 3 and 4: models that the paper puts side by side.
+# The models that Tables 3 and 4 compare.
 GROUPS = {
     "Table 3a, about equal acts": (
         ("regnetx_3_2gf", "resnet50"),
@@ -55,37 +55,41 @@ GROUPS = {
         ("regnetx_8gf", "efficientnet_b5"),
     ),
 }
-# The sizes at which the paper runs them, where timm's own differ.
+# The image sizes of the paper, for models whose default in timm is another.
 SIZES = {"resnet50": 224, "resnet101": 224, "resnet152": 224, "resnext50_32x4d": 224, "resnext101_32x4d": 224}
 
 MODES = ("inference", "train")
 
 
-def _jobs(given: Mapping[str, Any]) -> list[Job]:
-    modes = [given["mode"]] if "mode" in given else MODES
+def _jobs(user_settings: Mapping[str, Any]) -> list[Job]:
+    modes = [user_settings["mode"]] if "mode" in user_settings else MODES
     return [
-        Job(name, Setting(**{"input_size": SIZES.get(name), **given, "mode": mode}), tags={"model": name, "mode": mode})
+        Job(
+            name,
+            Setting(**{"input_size": SIZES.get(name), **user_settings, "mode": mode}),
+            tags={"model": name, "mode": mode},
+        )
         for mode in modes
         for name in INFERENCE_V100
     ]
 
 
-def _find(results: Sequence[Result], output: Path) -> Findings:
-    modes = [mode for mode in MODES if any(measured(results, mode=mode))]
+def _analyse(results: Sequence[Result], output: Path) -> StudyResult:
+    modes = [mode for mode in MODES if any(with_tags(results, mode=mode))]
     if not modes:
-        raise ValueError(f"baselines needs measurements of its models; there are none among {len(results)} rows")
-    pictures, parts = [], []
+        raise ValueError(f"baselines needs measurements of its models; the {len(results)} rows have none")
+    plots, parts = [], []
     for mode in modes:
-        times = {name: m for name in INFERENCE_V100 for m in measured(results, mode=mode, model=name)}
-        pictures.append(_picture(mode, times, output))
+        times = {name: m for name in INFERENCE_V100 for m in with_tags(results, mode=mode, model=name)}
+        plots.append(_plot(mode, times, output))
         batch = next(iter(times.values())).setting.batch_size
         parts.append(f"### {mode.capitalize()}, batch {batch}\n\n{_table(times, mode)}")
         parts += [f"{title}:\n\n{text}" for title, group in GROUPS.items() if (text := _ratios(times, group))]
-    return Findings("\n\n".join(parts), pictures)
+    return StudyResult("\n\n".join(parts), plots)
 
 
 def _table(times: Mapping[str, Measurement], mode: str) -> str:
-    header = ["model", "size", "flops (G)", "params (M)", "acts (M)", "ms for an image"]
+    header = ["model", "size", "flops (G)", "params (M)", "acts (M)", "ms per image"]
     rows = [
         [
             *(name, format_size(m.setting.input_size[1:]), f"{m.complexity.flops / 1e9:.2f}"),
@@ -94,7 +98,7 @@ def _table(times: Mapping[str, Measurement], mode: str) -> str:
         ]
         for name, m in times.items()
     ]
-    return markdown([*header, *(["V100 in the paper"] if mode == "inference" else [])], rows)
+    return markdown([*header, *(["V100, in the paper"] if mode == "inference" else [])], rows)
 
 
 def _ratios(times: Mapping[str, Measurement], pairs: Sequence[tuple[str, str]]) -> str:
@@ -102,8 +106,8 @@ def _ratios(times: Mapping[str, Measurement], pairs: Sequence[tuple[str, str]]) 
         [
             f"{other} / {regnet}",
             *(
-                f"{getattr(times[other].complexity, of) / getattr(times[regnet].complexity, of):.2f}"
-                for of in ("flops", "acts")
+                f"{getattr(times[other].complexity, metric) / getattr(times[regnet].complexity, metric):.2f}"
+                for metric in ("flops", "acts")
             ),
             f"{times[regnet].images_per_second / times[other].images_per_second:.2f}",
             f"{INFERENCE_V100[other] / INFERENCE_V100[regnet]:.2f}",
@@ -111,25 +115,25 @@ def _ratios(times: Mapping[str, Measurement], pairs: Sequence[tuple[str, str]]) 
         for regnet, other in pairs
         if regnet in times and other in times
     ]
-    return markdown(["ratio", "flops", "acts", "time", "the paper's, V100 inference"], rows) if rows else ""
+    return markdown(["ratio", "flops", "acts", "time", "V100 inference, in the paper"], rows) if rows else ""
 
 
-def _picture(mode: str, times: Mapping[str, Measurement], output: Path) -> Path:
+def _plot(mode: str, times: Mapping[str, Measurement], output: Path) -> Path:
     figure, axes = new_figure(columns=2, width=5.2, height=4.2)
-    for one, measure in zip(axes.flat, ("flops", "acts"), strict=True):
+    for one, metric in zip(axes.flat, ("flops", "acts"), strict=True):
+        unit, label = METRICS[metric]
         for i, (prefix, family) in enumerate(FAMILIES.items()):
             group = [m for name, m in times.items() if name.startswith(prefix)]
-            unit = 1e9 if measure == "flops" else 1e6
-            points = sorted((getattr(m.complexity, measure) / unit, 1e3 / m.images_per_second) for m in group)
+            points = sorted((getattr(m.complexity, metric) / unit, 1e3 / m.images_per_second) for m in group)
             if points:
                 one.plot(*zip(*points, strict=True), "o-", color=f"C{i}", markersize=4, linewidth=1, label=family)
-        one.set(xlabel="flops (GF)" if measure == "flops" else "acts (M)", ylabel="time for an image (ms)")
-        logarithmic(one)
+        one.set(xlabel=label, ylabel="time per image (ms)")
+        make_log_log(one)
         one.legend(fontsize=7)
         if mode == "inference":
-            draw_paper_points(one, INFERENCE_V100, measure, "the paper's, V100")
+            draw_paper_points(one, INFERENCE_V100, metric, "V100, in the paper")
     figure.suptitle("Inference" if mode == "inference" else "A training step", fontsize=10)
     return save_figure(figure, output / f"{mode}.png")
 
 
-BASELINES = Study("baselines", "RegNet beside ResNe(X)t and EfficientNet", _jobs, _find)
+BASELINES = Study("baselines", "RegNet compared with ResNe(X)t and EfficientNet", _jobs, _analyse)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.plots import MEASURES, draw_times, new_figure, pearson
+from timm_regnet_ds.bench.plots import METRICS, draw_times, new_figure, pearson
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.files.atomic import save_figure
@@ -13,7 +13,7 @@ from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import TRAINING_V100
 
 from .paper_points import draw_paper_points
-from .study import Findings, Study, measured
+from .study import Study, StudyResult, with_tags
 
 __all__ = ["RUNTIME_PROXY"]
 
@@ -21,15 +21,15 @@ BASES = ("efficientnet_b0", "regnety_500mf", "regnetz_500mf")
 STRATEGIES = ("w", "dw", "dwr", "dWr")
 FACTORS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.0, 16.0, 23.0, 32.0, 45.0, 64.0)
 
-# The claim: within a base, r of time and acts is at least this.
+# The paper's claim: for each base, Pearson's r of time and acts is at least this.
 CLAIMED = 0.99
-# What the paper prints of EfficientNet-B0, and of acts over all three bases.
+# Pearson's r in the paper, for EfficientNet-B0 and, of acts, for all three bases together.
 PRINTED = {("efficientnet_b0", "flops"): "0.81", ("efficientnet_b0", "params"): "0.56", ("all", "acts"): "0.95"}
 
 
-def _jobs(given: Mapping[str, Any]) -> list[Job]:
-    own = {"mode": "train", "batch_size": "max" if Setting(**given).kind == "cuda" else 2}
-    setting = Setting(**{**own, **given})
+def _jobs(user_settings: Mapping[str, Any]) -> list[Job]:
+    own = {"mode": "train", "batch_size": "max" if Setting(**user_settings).device_type == "cuda" else 2}
+    setting = Setting(**{**own, **user_settings})
     return [
         Job(
             "scaled",
@@ -43,36 +43,38 @@ def _jobs(given: Mapping[str, Any]) -> list[Job]:
     ]
 
 
-def _find(results: Sequence[Result], output: Path) -> Findings:
-    by_base = {base: list(measured(results, base=base)) for base in BASES}
+def _analyse(results: Sequence[Result], output: Path) -> StudyResult:
+    by_base = {base: list(with_tags(results, base=base)) for base in BASES}
     by_base = {base: group for base, group in by_base.items() if len(group) > 2}
     if not by_base:
-        raise ValueError(f"runtime-proxy needs at least three measurements of a base; there are {len(results)} rows")
-    pictures = [_picture(base, results, output) for base in by_base]
-    pictures.append(_all_bases(by_base, output))
+        raise ValueError(
+            f"runtime-proxy needs at least three measurements of a base; the {len(results)} rows have fewer"
+        )
+    plots = [_plot(base, results, output) for base in by_base]
+    plots.append(_all_bases(by_base, output))
     groups = {**by_base, "all": [m for group in by_base.values() for m in group]}
-    table = {name: {measure: _r(group, measure) for measure in MEASURES} for name, group in groups.items()}
+    table = {name: {metric: _r(group, metric) for metric in METRICS} for name, group in groups.items()}
     rows = [
         [
             name,
             str(len(groups[name])),
-            *(_with_printed(name, measure, r) for measure, r in row.items()),
+            *(_with_printed(name, metric, r) for metric, r in row.items()),
             _holds(name, row),
         ]
         for name, row in table.items()
     ]
-    text = markdown(["base", "models", *(f"r of {measure}" for measure in MEASURES), f"acts ≥ {CLAIMED}"], rows)
-    return Findings(
-        f"Pearson's r of the time for an image with each measure (in brackets, the paper's):\n\n{text}", pictures
+    text = markdown(["base", "models", *(f"r of {metric}" for metric in METRICS), f"acts ≥ {CLAIMED}"], rows)
+    return StudyResult(
+        f"Pearson's r of the time per image with each metric (in brackets, the paper's):\n\n{text}", plots
     )
 
 
-def _r(group: Sequence[Measurement], measure: str) -> float:
-    return pearson([getattr(m.complexity, measure) for m in group], [1 / m.images_per_second for m in group])
+def _r(group: Sequence[Measurement], metric: str) -> float:
+    return pearson([getattr(m.complexity, metric) for m in group], [1 / m.images_per_second for m in group])
 
 
-def _with_printed(name: str, measure: str, r: float) -> str:
-    printed = PRINTED.get((name, measure), f"≥ {CLAIMED}" if measure == "acts" else "")
+def _with_printed(name: str, metric: str, r: float) -> str:
+    printed = PRINTED.get((name, metric), f"≥ {CLAIMED}" if metric == "acts" else "")
     return f"{r:.3f} ({printed})" if printed else f"{r:.3f}"
 
 
@@ -82,17 +84,17 @@ def _holds(name: str, row: Mapping[str, float]) -> str:
     return "holds" if row["acts"] >= CLAIMED else "does not hold"
 
 
-def _picture(base: str, results: Sequence[Result], output: Path) -> Path:
-    groups = {strategy: list(measured(results, base=base, strategy=strategy)) for strategy in STRATEGIES}
+def _plot(base: str, results: Sequence[Result], output: Path) -> Path:
+    groups = {strategy: list(with_tags(results, base=base, strategy=strategy)) for strategy in STRATEGIES}
     groups = {strategy: group for strategy, group in groups.items() if group}
     figure, axes = new_figure(columns=3)
-    for one, measure in zip(axes.flat, MEASURES, strict=True):
-        draw_times(one, groups, measure)
-        r = _r([m for group in groups.values() for m in group], measure)
+    for one, metric in zip(axes.flat, METRICS, strict=True):
+        draw_times(one, groups, metric)
+        r = _r([m for group in groups.values() for m in group], metric)
         one.set_title(f"{base}, all strategies: r = {r:.3f}", fontsize=9)
         if next(iter(groups.values()))[0].setting.training:
             own = {name: time for name, time in TRAINING_V100.items() if name.startswith(base)}
-            draw_paper_points(one, own, measure, "the paper's, V100")
+            draw_paper_points(one, own, metric, "V100, in the paper")
     return save_figure(figure, output / f"{base}.png")
 
 
@@ -101,9 +103,9 @@ def _all_bases(by_base: Mapping[str, Sequence[Measurement]], output: Path) -> Pa
     draw_times(axes[0, 0], by_base, "acts")
     setting = next(iter(by_base.values()))[0].setting
     if setting.training:
-        draw_paper_points(axes[0, 0], TRAINING_V100, "acts", "the paper's, V100")
+        draw_paper_points(axes[0, 0], TRAINING_V100, "acts", "V100, in the paper")
     axes[0, 0].set_title("A training step" if setting.training else "Inference", fontsize=9)
     return save_figure(figure, output / "all_bases.png")
 
 
-RUNTIME_PROXY = Study("runtime-proxy", "Activations as a proxy for time", _jobs, _find)
+RUNTIME_PROXY = Study("runtime-proxy", "Activations as a proxy for time", _jobs, _analyse)

@@ -1,11 +1,11 @@
-"""How fast are the strategies? Fast and Accurate Model Scaling, Figures 4 to 7, 11 and 12: the side of speed."""
+"""How fast are the strategies? The times of Fast and Accurate Model Scaling, Figures 4 to 7, 11 and 12."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.plots import colours, logarithmic, new_figure
+from timm_regnet_ds.bench.plots import colours, make_log_log, new_figure
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.files.atomic import save_figure
@@ -14,7 +14,7 @@ from timm_regnet_ds.papers.times import TRAINING_V100
 from timm_regnet_ds.scaling import STRATEGIES
 
 from .paper_points import draw_paper_points
-from .study import Findings, Study, measured
+from .study import Study, StudyResult, with_tags
 
 __all__ = ["SCALING"]
 
@@ -23,9 +23,9 @@ ALPHAS = (0.0, 1 / 6, 1 / 3, 1 / 2, 2 / 3, 0.8, 1.0)
 FACTORS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
-def _jobs(given: Mapping[str, Any]) -> list[Job]:
-    own = {"mode": "train", "batch_size": "max" if Setting(**given).kind == "cuda" else 2}
-    setting = Setting(**{**own, **given})
+def _jobs(user_settings: Mapping[str, Any]) -> list[Job]:
+    own = {"mode": "train", "batch_size": "max" if Setting(**user_settings).device_type == "cuda" else 2}
+    setting = Setting(**{**own, **user_settings})
     ways: list[tuple[str, dict[str, Any]]] = [(f"strategy {name}", {"strategy": name}) for name in STRATEGIES]
     ways += [(f"α = {alpha:.2f}", {"alpha": alpha}) for alpha in ALPHAS]
     return [
@@ -36,34 +36,34 @@ def _jobs(given: Mapping[str, Any]) -> list[Job]:
     ]
 
 
-def _find(results: Sequence[Result], output: Path) -> Findings:
+def _analyse(results: Sequence[Result], output: Path) -> StudyResult:
     ways: list[str] = list(dict.fromkeys(r.job.tags["way"] for r in results if r.measurement and "way" in r.job.tags))
     if not ways:
-        raise ValueError(f"scaling needs measurements of scaled models; there are none among {len(results)} rows")
-    bases = [base for base in BASES if any(measured(results, base=base))]
-    pictures = []
+        raise ValueError(f"scaling needs measurements of scaled models; the {len(results)} rows have none")
+    bases = [base for base in BASES if any(with_tags(results, base=base))]
+    plots = []
     for base in bases:
         figure, axes = new_figure(columns=2, rows=2, width=5.4)
         for row, kind in enumerate(("strategy", "α")):
-            groups = {way: list(measured(results, base=base, way=way)) for way in ways if way.startswith(kind)}
+            groups = {way: list(with_tags(results, base=base, way=way)) for way in ways if way.startswith(kind)}
             groups = {way: group for way, group in groups.items() if group}
             if not groups:
                 continue
-            _draw(axes[row, 0], groups, "activations for an image (M)", lambda m: m.complexity.acts / 1e6)
-            _draw(axes[row, 1], groups, "time for an image (ms)", lambda m: 1e3 / m.images_per_second)
-        setting = next(measured(results, base=base)).setting
+            _draw(axes[row, 0], groups, "acts (M)", lambda m: m.complexity.acts / 1e6)
+            _draw(axes[row, 1], groups, "time per image (ms)", lambda m: 1e3 / m.images_per_second)
+        setting = next(with_tags(results, base=base)).setting
         if setting.training:
             own = {name: ms for name, ms in TRAINING_V100.items() if name.startswith(base)}
-            draw_paper_points(axes[0, 1], own, "flops", "dWr in the paper, V100")
+            draw_paper_points(axes[0, 1], own, "flops", "dWr on V100, in the paper")
         figure.suptitle(f"{base}, scaled: {'a training step' if setting.training else 'inference'}", fontsize=10)
-        pictures.append(save_figure(figure, output / f"{base}.png"))
+        plots.append(save_figure(figure, output / f"{base}.png"))
     tables = [f"### {base}\n\n{_table(base, ways, results)}" for base in bases]
-    return Findings("\n\n".join([_INTRODUCTION, *tables]), pictures)
+    return StudyResult("\n\n".join([_INTRODUCTION, *tables]), plots)
 
 
 _INTRODUCTION = (
-    "Milliseconds for an image of the base scaled to so many times its flops; in brackets, times that of strategy dWr "
-    "at the same factor."
+    "Milliseconds per image, of the base scaled to a multiple of its flops. In brackets, the ratio to the time of "
+    "strategy dWr at the same factor."
 )
 
 
@@ -80,25 +80,25 @@ def _draw(axes: Any, groups: Mapping[str, Sequence[Measurement]], label: str, va
             label=way,
         )
     axes.set(xlabel="flops (GF)", ylabel=label)
-    logarithmic(axes)
+    make_log_log(axes)
     axes.legend(fontsize=7)
 
 
 def _table(base: str, ways: Sequence[str], results: Sequence[Result]) -> str:
-    factors = [factor for factor in FACTORS if any(measured(results, base=base, factor=factor))]
+    factors = [factor for factor in FACTORS if any(with_tags(results, base=base, factor=factor))]
     times = {(way, factor): _time(results, base, way, factor) for way in ways for factor in factors}
     rows = [[way, *(_cell(times[way, s], times.get(("strategy dWr", s))) for s in factors)] for way in ways]
     return markdown(["scaled by", *(f"{s:g}× flops" for s in factors)], rows)
 
 
 def _time(results: Sequence[Result], base: str, way: str, factor: float) -> float | None:
-    return next((1e3 / m.images_per_second for m in measured(results, base=base, way=way, factor=factor)), None)
+    return next((1e3 / m.images_per_second for m in with_tags(results, base=base, way=way, factor=factor)), None)
 
 
-def _cell(time: float | None, fast: float | None) -> str:
+def _cell(time: float | None, of_dwr: float | None) -> str:
     if time is None:
         return "–"
-    return f"{time:.4g}" + (f" ({time / fast:.2f}×)" if fast else "")
+    return f"{time:.4g}" + (f" ({time / of_dwr:.2f}×)" if of_dwr else "")
 
 
-SCALING = Study("scaling", "The speed of scaling strategies", _jobs, _find)
+SCALING = Study("scaling", "The speed of scaling strategies", _jobs, _analyse)

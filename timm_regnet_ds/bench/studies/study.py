@@ -1,4 +1,4 @@
-"""What a study is, and how one is run: measured here or read back, then fitted and drawn."""
+"""Studies, and running one: its models are measured or their rows are read, then analysed and plotted."""
 
 import contextlib
 import warnings
@@ -11,44 +11,44 @@ from typing import Any
 
 from timm.models import create_model
 
+from timm_regnet_ds.bench.latency import LatencyModel
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.reporting import grouped
 from timm_regnet_ds.bench.runner import Job, Result, read_results, run_jobs
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.complexity import Counts, measure_factory
 from timm_regnet_ds.files.atomic import write_text
-from timm_regnet_ds.latency.model import LatencyModel
 from timm_regnet_ds.scaling.fitting.target import parse_target
 
-__all__ = ["Findings", "Study", "measured", "run_study"]
+__all__ = ["Study", "StudyResult", "run_study", "with_tags"]
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What a study saw: its text in Markdown, and its pictures in the order in which they are shown."""
+class StudyResult:
+    """The text of a study's report in Markdown, and its plots in the order of the report."""
 
     text: str
-    pictures: Sequence[Path]
+    plots: Sequence[Path]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Models to measure, and what to make of it.
+    """Models to measure, and the analysis of their measurements.
 
     Attributes:
-        name: in the command.
-        title: of the report.
-        jobs: from fields of `Setting` that a user gave, the jobs; what is not given, the study settles.
-        find: from results and a folder, the findings; it draws into the folder.
+        name: name in the command.
+        title: title of the report.
+        jobs: returns the jobs, given the fields of `Setting` that the user chose; the study chooses the others.
+        analyse: returns the result, given the measurements and the folder for the plots.
     """
 
     name: str
     title: str
     jobs: Callable[[Mapping[str, Any]], list[Job]]
-    find: Callable[[Sequence[Result], Path], Findings]
+    analyse: Callable[[Sequence[Result], Path], StudyResult]
 
 
-# On the CPU models above this are left out unless more is asked for: an hour, not a day.
+# Models with more flops than this are left out by default: on a CPU, a study then takes an hour instead of a day.
 _UP_TO = {"cpu": "2.5gf", "cuda": None}
 
 
@@ -62,51 +62,55 @@ def run_study(
     settings: Mapping[str, Any] | None = None,
     progress: bool = False,
 ) -> list[Path]:
-    """Measure what is not measured yet into ``output/rows.jsonl``, then write ``README.md`` and pictures there.
+    """Measure what ``output/rows.jsonl`` lacks, then write ``README.md`` and plots to the same folder.
 
     Args:
-        study: which.
-        output: a folder.
-        rows: files measured elsewhere; with them nothing is measured here.
-        up_to: leave out models with more flops: ``4gf``. By default 2.5gf on the CPU, no limit on a GPU.
-        only: leave out models whose label, as in the table of failures and in ``bench``, does not match this pattern.
-        settings: fields of `Setting`, in place of the study's own.
+        study: the study.
+        output: the folder.
+        rows: files of rows measured elsewhere; if given, nothing is measured.
+        up_to: leave out models with more flops, as in ``4gf``. Default: 2.5gf on the CPU, no limit on a GPU.
+        only: leave out models whose label, such as ``scaled(base=resnet50, factor=2.0)``, does not match this pattern.
+        settings: fields of `Setting`, instead of the study's own.
         progress: show a bar.
 
+    Returns:
+        The paths of the report and the plots.
+
     Raises:
-        ValueError: a setting or target that is none, rows of something else or of several cards, too few results.
+        ValueError: an invalid setting or target, rows of another kind or of several devices, or too few measurements.
         FileNotFoundError: no such file of rows.
     """
     output = Path(output)
     if rows:
         results = read_results(rows)
     else:
-        jobs = study.jobs(_checked(settings or {}))
+        jobs = study.jobs(_check_names(settings or {}))
         jobs = [job for job in jobs if fnmatchcase(job.label, only)]
-        jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.kind])]
+        jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.device_type])]
         if not jobs:
             limit = f" and has at most {up_to}" if up_to else ""
             raise ValueError(f"study {study.name} has no model that matches {only!r}{limit}")
         path = output / "rows.jsonl"
         for _ in run_jobs(jobs, path, resume=True, progress=progress):
             pass
-        asked = [job.row_here() for job in jobs]
-        results = [r for r in read_results([path]) if r.job.row_on(r.device_name) in asked]
-    _check_one_card(results)
-    found = study.find(results, output)
-    return [_readme(study, found, results, output), *found.pictures]
+        keys = [job.key_here() for job in jobs]
+        results = [r for r in read_results([path]) if r.job.key(r.device_name) in keys]
+    _check_one_device(results)
+    result = study.analyse(results, output)
+    return [_write_readme(study, result, results, output), *result.plots]
 
 
-def _check_one_card(results: Iterable[Result]) -> None:
-    cards: dict[str, set[str]] = {}
+def _check_one_device(results: Iterable[Result]) -> None:
+    devices: dict[str, set[str]] = {}
     for result in results:
-        cards.setdefault(result.job.setting.kind, set()).add(result.device_name)
-    for kind, names in cards.items():
+        devices.setdefault(result.job.setting.device_type, set()).add(result.device_name)
+    for device_type, names in devices.items():
         if len(names) > 1:
-            raise ValueError(f"a study is of one {kind} device, and these rows are of {', '.join(sorted(names))}")
+            listed = ", ".join(sorted(names))
+            raise ValueError(f"a study is of one {device_type} device, and these rows are of {listed}")
 
 
-def _checked(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+def _check_names(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     known = [field.name for field in fields(Setting)]
     for name in settings:
         if name not in known:
@@ -123,38 +127,36 @@ def _within(job: Job, up_to: str | None) -> bool:
         label, make = job.model, partial(create_model, job.model, **job.model_args)
         complexity: Counts = measure_factory(label, make, job.setting.input_size)[1]
         return bool(getattr(complexity, target.measure) <= target.value)
-    return True  # what cannot be counted, or built, is measured: its row says why it failed
+    return True  # a model that cannot be built or counted gets a row with the reason
 
 
 def _prediction(results: Sequence[Result]) -> list[str]:
-    """How well time is predicted from complexity, of each card and setting with enough models."""
+    """The error of predicting time from complexity, for each device and setting with enough models."""
     lines = []
     for name, group in grouped(results).items():
         with contextlib.suppress(ValueError):  # too few models
             lines.append(f"- {name}: {LatencyModel.fit(group).error}.")
     if not lines:
         return []
-    note = (
-        "By `LatencyModel` from flops, acts, params and the number of operators, of models that the fit had not seen:"
-    )
-    return ["## Time predicted", note, "\n".join(lines)]
+    note = "`LatencyModel` predicts time from flops, acts, params and the number of operators:"
+    return ["## Predicted time", note, "\n".join(lines)]
 
 
-def _readme(study: Study, found: Findings, results: Sequence[Result], output: Path) -> Path:
-    failed = [f"- {result.job.label}: {result.failure}" for result in results if result.failure is not None]
+def _write_readme(study: Study, result: StudyResult, rows: Sequence[Result], output: Path) -> Path:
+    failed = [f"- {row.job.label}: {row.failure}" for row in rows if row.failure is not None]
     parts = [
         f"# {study.title}",
-        f"Made by `timm-regnet-ds study {study.name}`, from {len(results)} rows:",
-        "\n".join(f"- {name}" for name in grouped(results)),
-        found.text,
-        *(f"![{picture.stem}]({picture.name})" for picture in found.pictures),
-        *_prediction(results),
+        f"Written by `timm-regnet-ds study {study.name}` from {len(rows)} rows:",
+        "\n".join(f"- {name}" for name in grouped(rows)),
+        result.text,
+        *(f"![{plot.stem}]({plot.name})" for plot in result.plots),
+        *_prediction(rows),
         *(["## Failed", "\n".join(failed)] if failed else []),
     ]
     return write_text(output / "README.md", "\n\n".join(parts) + "\n")
 
 
-def measured(results: Sequence[Result], **tags: Any) -> Iterator[Measurement]:
+def with_tags(results: Sequence[Result], **tags: Any) -> Iterator[Measurement]:
     """The measurements whose jobs have these tags."""
     for result in results:
         if result.measurement and all(result.job.tags.get(name) == value for name, value in tags.items()):
