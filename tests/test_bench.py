@@ -162,7 +162,7 @@ def test_a_measurement_survives_its_row():
         ({"fold_bn": True, "mode": "train"}, "fold_bn is for mode 'inference'"),
         ({"grad_checkpointing": True}, "grad_checkpointing is for mode 'train'"),
         ({"input_size": 2}, "anynet.* image"),
-        ({"input_size": (3, 0, 3)}, "input_size is"),
+        ({"input_size": (3, 0, 3)}, "input_size must be"),
     ],
     ids=str,
 )
