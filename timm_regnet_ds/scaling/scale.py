@@ -111,6 +111,7 @@ class _Scaler:
 
     @cached_property
     def profile(self) -> FlopsShares:
+        """The base's complexity and the shares of its flops, measured once."""
         base = self.base
         key = (
             base.build.model_cls,
@@ -126,15 +127,17 @@ class _Scaler:
                     del _profiles[next(iter(_profiles))]
         return found
 
-    def scaled(self, factor: float) -> ScaledArgs:
+    def scale_args(self, factor: float) -> ScaledArgs:
+        """The base's arguments and image size, scaled by a factor."""
         base = self.base
         if base.spec.round_independently:
             return apply_rules(base.spec, base.args, base.input_size, self.strategy.multipliers(factor))
         return fit_to_factor(base.spec, base.args, base.input_size, self.strategy, factor, self.profile)
 
     def by(self, factor: float) -> ScaledModel:
+        """The base scaled by a factor."""
         self.check_size(factor)
-        return self.model(factor, self.scaled(factor))
+        return self.model(factor, self.scale_args(factor))
 
     def model(self, factor: float, scaled: ScaledArgs) -> ScaledModel:
         changes = changes_of(self.base, scaled.args, scaled.input_size)
@@ -152,6 +155,7 @@ class _Scaler:
         )
 
     def to(self, target: Target | LatencyBudget, tolerance: float | None) -> ScaledModel:
+        """The base scaled by the factor whose model is nearest to a target, or an error if that is not near enough."""
         base = self.profile.complexity
         exponent = target.exponent(self.strategy, base)
         if not exponent:
@@ -160,7 +164,7 @@ class _Scaler:
 
         def evaluate(factor: float) -> tuple[Hashable, Callable[[], float]]:
             self.check_size(factor)
-            tried[factor] = model = self.model(factor, self.scaled(factor))
+            tried[factor] = model = self.model(factor, self.scale_args(factor))
             return repr((model.overrides, model.input_size)), lambda: target.value_of(model.complexity)
 
         if (least := target.lower_limit()) >= target.value:
@@ -214,7 +218,7 @@ def _check_axes(base: Base, strategy: Strategy) -> None:
     lacking = _lacking(base.spec, strategy)
     if lacking:
         can = [name for name, other in STRATEGIES.items() if not _lacking(base.spec, other)]
-        why = base.spec.why_fixed.get(lacking[0], "no argument of its class says it")
+        why = base.spec.why_fixed.get(lacking[0], "no argument of its class sets it")
         raise ValueError(
             f"{base.name} does not scale in {lacking[0]}: {why}; strategies that it allows: {', '.join(can)}"
         )
