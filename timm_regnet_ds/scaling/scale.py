@@ -21,7 +21,7 @@ from .fitting.target import LatencyBudget, Predictor, Target, target_of
 from .fitting.transform import ScaledArgs, apply_rules, fit_to_factor
 from .scaled_model import ScaledModel, build_and_measure
 
-__all__ = ["scale"]
+__all__ = ["Scaler", "scale"]
 
 # Largest number of parameters or activations that is tried: half a terabyte in float32.
 MAX_ELEMENTS = 2**37
@@ -85,8 +85,7 @@ def scale(
     base = base_of(model_or_name, base_args or {}, input_size)
     if isinstance(model_or_name, nn.Module) and not hasattr(model_or_name, "_model_args"):
         _check_same(model_or_name, base)
-    _check_axes(base, how)
-    scaler = _Scaler(base, how)
+    scaler = Scaler(base, how)
     if target is None:
         assert factor is not None
         return scaler.by(factor)
@@ -102,10 +101,15 @@ _lock = threading.Lock()
 _MAX_PROFILES = 16
 
 
-class _Scaler:
-    """Scales one base by one strategy."""
+class Scaler:
+    """Scales one base by one strategy.
+
+    Raises:
+        ValueError: the base does not scale along an axis of the strategy.
+    """
 
     def __init__(self, base: Base, strategy: Strategy) -> None:
+        _check_axes(base, strategy)
         self.base = base
         self.strategy = strategy
 

@@ -22,8 +22,11 @@ from timm_regnet_ds.complexity import build_without_weights
 from timm_regnet_ds.files.atomic import write_text
 from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.files.tables import csv_text
+from timm_regnet_ds.scaling.arithmetic.strategy import resolve_strategy
+from timm_regnet_ds.scaling.building.base import Base, base_of
 from timm_regnet_ds.scaling.building.capture import bypass_interception
-from timm_regnet_ds.scaling.scale import scale
+from timm_regnet_ds.scaling.fitting.target import Target
+from timm_regnet_ds.scaling.scale import Scaler
 
 __all__ = ["COLUMNS", "FACTORS", "architectures", "compute", "markdown_text", "matching", "row", "write"]
 
@@ -48,32 +51,40 @@ def row(name: str) -> dict[str, Any]:
     reasons: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        try:
+            base = base_of(name, {}, None)
+        except Exception as error:
+            return found | {"reason": str(error).removeprefix(f"{name} ") or type(error).__name__}
         for column, entry in _ENTRIES:
             if column in (*_RATIOS, "to_2x") and not (found["d"] and found["w"]):
                 continue
             try:
-                found[column] = entry(name, found)
+                found[column] = entry(base, found)
             except Exception as error:  # the failure of one architecture becomes the reason in its row
                 reasons.append(str(error).removeprefix(f"{name} ") or type(error).__name__)
     return found | {"reason": "; ".join(dict.fromkeys(reasons))}
 
 
-def _class(name: str, _: dict[str, Any]) -> str:
-    return str(scale(name, 1.0, strategy="r").model_cls.__name__)
+def _scaler(base: Base, strategy: str) -> Scaler:
+    return Scaler(base, resolve_strategy(strategy))
 
 
-def _flops(name: str, _: dict[str, Any]) -> int:
-    return scale(name, 1.0, strategy="r").base_complexity.flops
+def _class(base: Base, _: dict[str, Any]) -> str:
+    return str(base.build.model_cls.__name__)
 
 
-def _axis(strategy: str, name: str, _: dict[str, Any]) -> int:
-    return int(scale(name, 4.0, strategy=strategy).growth.flops > 1)
+def _flops(base: Base, _: dict[str, Any]) -> int:
+    return _scaler(base, "r").profile.complexity.flops
 
 
-def _groups(name: str, found: dict[str, Any]) -> int | None:
+def _axis(strategy: str, base: Base, _: dict[str, Any]) -> int:
+    return int(_scaler(base, strategy).by(4.0).growth.flops > 1)
+
+
+def _groups(base: Base, found: dict[str, Any]) -> int | None:
     if not found["w"]:
         return None
-    model = scale(name, 4.0, strategy="w")
+    model = _scaler(base, "w").by(4.0)
     before = _group_widths(model.create_base)
     return int(fmean(_group_widths(model.create)) > fmean(before)) if before else None
 
@@ -85,15 +96,15 @@ def _group_widths(make: Callable[[], nn.Module]) -> list[int]:
     return [conv.in_channels // conv.groups for conv in convs if 1 < conv.groups < conv.in_channels]
 
 
-def _ratio(factor: float, name: str, _: dict[str, Any]) -> float:
-    return round(scale(name, factor).growth.flops, 4)
+def _ratio(factor: float, base: Base, _: dict[str, Any]) -> float:
+    return round(_scaler(base, "dWr").by(factor).growth.flops, 4)
 
 
-def _twice(name: str, found: dict[str, Any]) -> float:
-    return round(scale(name, flops=2 * found["flops"]).growth.flops, 4)
+def _twice(base: Base, found: dict[str, Any]) -> float:
+    return round(_scaler(base, "dWr").to(Target("flops", 2.0 * found["flops"]), None).growth.flops, 4)
 
 
-_ENTRIES: tuple[tuple[str, Callable[[str, dict[str, Any]], Any]], ...] = (
+_ENTRIES: tuple[tuple[str, Callable[[Base, dict[str, Any]], Any]], ...] = (
     ("class", _class),
     ("flops", _flops),
     *((axis, partial(_axis, axis)) for axis in "dwr"),
