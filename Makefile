@@ -5,7 +5,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-timm test-spaces test-oldest lint bench clean
+.PHONY: demo test test-timm test-spaces test-oldest lint docs bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/timm-regnet-ds demo
@@ -32,11 +32,15 @@ test-oldest:
 test-spaces: $(VENV)/.test
 	TIMM_REGNET_DS_CONFIGS=1000 $(BIN)/python -m pytest -n $(JOBS) tests/test_spaces.py tests/test_spaces_channels.py tests/test_spaces_nas.py -k complexity_is --timeout 0
 
+# The site, in site/.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 bench: $(VENV)/.test
 	$(BIN)/python -m pytest benchmarks --benchmark-columns=median,iqr,rounds
 
 clean:
-	rm -rf .venv .venv-oldest .timm-tests demo-output
+	rm -rf .venv .venv-oldest .timm-tests demo-output site
 
 # One stamp per extra: it is remade when what is to be installed changes, and only then.
 $(VENV)/.%: pyproject.toml $(CONSTRAINTS) _build_backend.py _timm_regnet_ds_autoload.py

@@ -1,8 +1,12 @@
 """What README and docs print is what comes out."""
 
 import doctest
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +50,27 @@ def test_tables_of_the_models(arguments, capsys):
     header, *rows = capsys.readouterr().out.splitlines()
     assert rows
     assert all(f"\n{line}\n" in MODELS for line in [header, *rows])
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    api = (tmp_path / "site" / "api" / "scaling" / "index.html").read_text(encoding="utf-8")
+    assert "timm_regnet_ds.scaling.scale" in api
+
+
+def test_the_notebook_runs(monkeypatch):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    notebook = json.loads((ROOT / "examples" / "tour.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) > 10
+    monkeypatch.chdir(ROOT / "examples")
+    session: dict[str, object] = {}
+    for cell in cells:
+        exec(cell, session)
+    assert session["accuracy"] > 0.9
