@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, overload
 
+import timm
 import torch
 from timm.models import create_model, is_model, list_models
 from torch import Tensor, nn
@@ -18,14 +19,6 @@ from ._copies import Copier, with_values, without_values
 from ._counter import DispatchCounter
 from ._meta import build_with_weights, build_without_weights, needs_values
 from ._results import Complexity, InputSize, ThopAnswer
-
-try:
-    from timm.models import get_model_input_config
-except ImportError:  # An older timm does not record the input size that a model was created for.
-
-    def get_model_input_config(model: nn.Module) -> dict[str, Any]:
-        return getattr(model, "pretrained_cfg", {})
-
 
 __all__ = ["check_name", "measure", "measure_factory"]
 
@@ -173,8 +166,15 @@ def check_name(name: str) -> None:
         raise ValueError(f"timm has no model {name!r}{did_you_mean(name, list_models())}")
 
 
+def _input_config(module: Any) -> dict[str, Any]:
+    # An older timm does not record the input size that a model was created for.
+    of_timm = getattr(timm.models, "get_model_input_config", None)
+    config: dict[str, Any] = of_timm(module) if of_timm else module.pretrained_cfg
+    return config
+
+
 def _input_size(label: str, module: nn.Module, given: int | Sequence[int] | None) -> InputSize:
-    own = get_model_input_config(module).get("input_size") if getattr(module, "pretrained_cfg", None) else None
+    own = _input_config(module).get("input_size") if getattr(module, "pretrained_cfg", None) else None
     if given is None and own is None:
         raise ValueError(f"{label} has no input size of its own: pass input_size=(channels, height, width)")
     size = own if given is None else given

@@ -6,6 +6,7 @@
 from functools import partial
 from typing import Any
 
+import timm
 from timm.models import create_model, push_to_hf_hub
 from torch import nn
 
@@ -13,14 +14,6 @@ from timm_regnet_ds.complexity import Complexity, build_without_weights, measure
 from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.models import list_models
 from timm_regnet_ds.scaling.building.timm_args import shapes_of
-
-try:
-    from timm.models import get_model_args
-except ImportError:  # timm < 1.0.31 does not record the arguments that a model was created with.
-
-    def get_model_args(model: nn.Module, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {**getattr(model, "_model_args", {}), "num_classes": model.num_classes, **(overrides or {})}
-
 
 __all__ = ["model_card", "push_to_hub"]
 
@@ -102,10 +95,19 @@ def push_to_hub(model: nn.Module, repo_id: str, *, safe_serialization: bool = Tr
     if safe_serialization is not True:
         raise ValueError(f"weights are pushed as safetensors only: safe_serialization=True, not {safe_serialization!r}")
     name = _architecture(model)
-    args = get_model_args(model, kwargs.pop("model_args", None))
+    args = _model_args(model, kwargs.pop("model_args", None))
     _check_rebuilt(model, name, args)
     card = model_card(model, repo_id, **(kwargs.pop("model_card", None) or {}))
     return push_to_hf_hub(model, repo_id, model_card=card, model_args=args, safe_serialization=True, **kwargs)
+
+
+def _model_args(model: Any, overrides: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments of ``create_model`` with which the model was created, as timm saves them."""
+    of_timm = getattr(timm.models, "get_model_args", None)  # since timm 1.0.31
+    if of_timm:
+        args: dict[str, Any] = of_timm(model, overrides)
+        return args
+    return {**getattr(model, "_model_args", {}), "num_classes": model.num_classes, **(overrides or {})}
 
 
 def _architecture(model: nn.Module) -> str:
