@@ -75,3 +75,30 @@ def test_the_notebook_runs(monkeypatch):
     for cell in cells:
         exec(cell, session)
     assert session["accuracy"] > 0.9
+
+
+NEW_FAMILY = """
+import re, sys, types
+import torch
+import timm
+import timm_regnet_ds
+source = re.search(r"```python\\n(.*?)```", open(sys.argv[1], encoding="utf-8").read(), re.DOTALL)[1]
+module = types.ModuleType("timm_regnet_ds.models.tinynet")
+module.__package__ = "timm_regnet_ds.models"
+sys.modules[module.__name__] = module
+exec(source, vars(module))
+from timm_regnet_ds.scaling.families.rules import Width
+from timm_regnet_ds.scaling.families.specs import SPECS, ScalingSpec
+SPECS[module.TinyNet] = ScalingSpec(width=(Width("model_cfg.widths"),))
+model = timm.create_model("tinynet_l", num_classes=5)
+print(model(torch.randn(2, 3, 64, 64)).shape[1])
+print(timm.create_model("tinynet_s", features_only=True).feature_info.channels())
+print(timm_regnet_ds.scale("tinynet_s", 4, strategy="w").create().num_features)
+"""
+
+
+def test_the_example_of_a_new_family():
+    # In a process of its own, since names that are registered with timm stay.
+    command = [sys.executable, "-c", NEW_FAMILY, str(ROOT / "docs" / "new_family.md")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["5", "[8, 16, 32, 64, 128]", "256"], done.stderr
