@@ -211,24 +211,18 @@ def test_without_timm_nothing_happens(fresh):
     assert done.stderr == ""
 
 
-def test_the_cost_to_import_torch(fresh):
-    """What torch does with an entry point, timed in the process that has just imported torch; best of several."""
+def test_nothing_else_is_imported_with_torch(fresh):
+    """What torch does with an entry point imports one module; benchmarks/bench_import.py times it."""
     code = """
-        import sys, time
+        import sys
         import torch
         from importlib.metadata import entry_points
         point, = entry_points(group="torch.backends", name="timm_regnet_ds")
         before = set(sys.modules)
-        assert "_timm_regnet_ds_autoload" not in before
-        sys.dont_write_bytecode = False  # the first process compiles the module, as installing it does
-        start = time.perf_counter()
         point.load()()
-        seconds = time.perf_counter() - start
-        assert set(sys.modules) - before == {"_timm_regnet_ds_autoload"}
-        print(seconds)
+        print(*(set(sys.modules) - before))
     """
-    times = [float(fresh(code, TORCH_DEVICE_BACKEND_AUTOLOAD="0").stdout) for _ in range(3)]
-    assert min(times) < 1e-3
+    assert fresh(code, TORCH_DEVICE_BACKEND_AUTOLOAD="0").stdout == "_timm_regnet_ds_autoload\n"
 
 
 def test_standard_library_alone():

@@ -21,9 +21,9 @@ BASES = [CLASSES[name] for name in (CLASSES if os.environ.get("TIMM_TESTS") == "
 def register(base: str) -> str:
     """Under a name that begins with the base's: timm treats some families by their names."""
     name = f"{base}_by_2"
-    class_models.scaled_by_2(base).register(name)
+    class_models.scaled(base).register(name)
     # The base with the same arguments.
-    trd.scale(base, 1, strategy="r", base_args=class_models.SMALLER.get(base)).register(f"{base}_by_1")
+    trd.scale(base, 1, strategy="r", base_args=class_models.base_args(base)).register(f"{base}_by_1")
     return name
 
 
