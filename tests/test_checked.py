@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from timm_regnet_ds._check import check_float, check_int
-from timm_regnet_ds._checked import CheckedFields, checked_by
+from timm_regnet_ds.common.check import check_float, check_int
+from timm_regnet_ds.common.checked_fields import CheckedFields, checked_by
 
 
 @dataclass(frozen=True)

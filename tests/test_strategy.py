@@ -130,7 +130,7 @@ import importlib.util, sys, types
 sys.modules.update({name: None for name in ("torch", "timm", "numpy")})
 root = sys.argv[1]
 sys.modules["timm_regnet_ds"] = types.ModuleType("timm_regnet_ds")
-for name, file in (("timm_regnet_ds._check", "_check.py"), ("strategy", "scaling/arithmetic/strategy.py")):
+for name, file in (("timm_regnet_ds.common.check", "common/check.py"), ("strategy", "scaling/arithmetic/strategy.py")):
     spec = importlib.util.spec_from_file_location(name, f"{root}/{file}")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

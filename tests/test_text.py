@@ -2,7 +2,7 @@
 
 import pytest
 
-from timm_regnet_ds._text import first_line, format_size, shorten
+from timm_regnet_ds.common.text import first_line, format_size, shorten
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from timm_regnet_ds._memory import is_out_of_memory
+from timm_regnet_ds.common.memory import is_out_of_memory
 from timm_regnet_ds.complexity import Complexity
 
 from .devices import backend_flags, free_memory

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from timm_regnet_ds._text import shorten
+from timm_regnet_ds.common.text import shorten
 
 from .measurement import Measurement
 from .runner import Result

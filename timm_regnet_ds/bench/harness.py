@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from timm_regnet_ds._memory import is_out_of_memory
-from timm_regnet_ds._text import first_line
+from timm_regnet_ds.common.memory import is_out_of_memory
+from timm_regnet_ds.common.text import first_line
 from timm_regnet_ds.complexity import Complexity, Counts
 
 from .batches import ModelLoader, largest_batch_on_cpu, largest_batch_on_cuda

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from timm_regnet_ds._text import format_size
+from timm_regnet_ds.common.text import format_size
 from timm_regnet_ds.complexity import Counts
 
 from .loading import label_of

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds._text import format_size
+from timm_regnet_ds.common.text import format_size
 from timm_regnet_ds.files.atomic import save_figure, write_text
 from timm_regnet_ds.files.tables import csv_text, markdown
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from timm_regnet_ds._check import check_choice, check_float, check_int
+from timm_regnet_ds.common.check import check_choice, check_float, check_int
 
 from .devices import check_device, default_device
 

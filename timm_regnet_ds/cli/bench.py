@@ -8,9 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds._check import check_int
-from timm_regnet_ds._text import format_size, shorten
 from timm_regnet_ds.bench.setting import COMPILE_MODES, DTYPES, MODES, Setting
+from timm_regnet_ds.common.check import check_int
+from timm_regnet_ds.common.text import format_size, shorten
 
 __all__ = ["add_commands"]
 
@@ -210,8 +210,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _study(options: argparse.Namespace) -> None:
-    from timm_regnet_ds._check import check_choice
     from timm_regnet_ds.bench.studies import STUDIES, run_study
+    from timm_regnet_ds.common.check import check_choice
 
     study = check_choice("study", options.name, STUDIES)
     settings = _settings(options)

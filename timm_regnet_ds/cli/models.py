@@ -5,7 +5,7 @@ import json
 from fnmatch import fnmatchcase
 from typing import Any
 
-from timm_regnet_ds._text import format_size
+from timm_regnet_ds.common.text import format_size
 from timm_regnet_ds.complexity import Complexity, measure
 from timm_regnet_ds.models import list_models
 from timm_regnet_ds.papers.complexity import PRINTED

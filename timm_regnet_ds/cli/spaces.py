@@ -124,7 +124,7 @@ def _contains(options: argparse.Namespace) -> int:
 
 
 def _recover(options: argparse.Namespace) -> None:
-    from timm_regnet_ds._check import check_choice
+    from timm_regnet_ds.common.check import check_choice
     from timm_regnet_ds.spaces.recover import TARGETS_TO_RECOVER, table
 
     for name in options.names:

@@ -12,8 +12,8 @@ from timm.models import create_model, is_model, list_models
 from torch import Tensor, nn
 from torch.overrides import BaseTorchFunctionMode
 
-from timm_regnet_ds._check import did_you_mean
-from timm_regnet_ds._text import first_line, format_size
+from timm_regnet_ds.common.check import did_you_mean
+from timm_regnet_ds.common.text import first_line, format_size
 
 from ._copies import Copier, with_values, without_values
 from ._counter import DispatchCounter

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from timm_regnet_ds._text import format_size, shorten
+from timm_regnet_ds.common.text import format_size, shorten
 
 from ._operators import KINDS
 

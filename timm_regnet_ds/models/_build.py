@@ -11,8 +11,8 @@ from timm.layers import SelectAdaptivePool2d
 from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, model_entrypoint, register_model
 from torch import nn
 
-from timm_regnet_ds._check import check_float, check_int, did_you_mean
-from timm_regnet_ds._text import shorten
+from timm_regnet_ds.common.check import check_float, check_int, did_you_mean
+from timm_regnet_ds.common.text import shorten
 
 from ._hub_access import offline_overlay
 

@@ -14,7 +14,7 @@ from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import nn
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 
 __all__ = [
     "Body",

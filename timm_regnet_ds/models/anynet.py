@@ -13,7 +13,7 @@ from timm.layers import ConvNormAct, calculate_drop_path_rates, get_act_layer, g
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from timm_regnet_ds._check import check_choice, check_float, check_int, check_per_stage
+from timm_regnet_ds.common.check import check_choice, check_float, check_int, check_per_stage
 
 from ._blocks import BLOCKS, Basic, Block, Bottleneck
 from ._build import ModelEntry, add_size_overlay, build, register, take_fields

@@ -12,7 +12,7 @@ from typing import Any
 from timm.layers import ConvNormAct, calculate_drop_path_rates
 from torch import nn
 
-from timm_regnet_ds._check import check_int, check_per_stage
+from timm_regnet_ds.common.check import check_int, check_per_stage
 
 from ._blocks import InvertedBottleneck
 from ._build import ModelEntry, add_size_overlay, build, default_cfg, register, take_fields

@@ -14,7 +14,7 @@ from timm.models import checkpoint
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from timm_regnet_ds._check import check_choice, check_int
+from timm_regnet_ds.common.check import check_choice, check_int
 
 from ._build import ModelEntry, add_size_overlay, build, register, take_fields
 from ._cell_ops import OPS, STEMS, Conv, Convs, Pool, Skip

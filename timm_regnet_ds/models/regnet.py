@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from timm.models import get_arch_pretrained_cfgs
 from torch import nn
 
-from timm_regnet_ds._check import check_choice, check_float, check_int
-from timm_regnet_ds._quantized_linear import QUANTUM, quantized_linear_widths
+from timm_regnet_ds.common.check import check_choice, check_float, check_int
+from timm_regnet_ds.common.quantized_linear import QUANTUM, quantized_linear_widths
 
 from ._blocks import BLOCKS
 from ._build import ModelEntry, default_cfg, refuse_fields, register, take_fields

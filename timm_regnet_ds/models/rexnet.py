@@ -8,7 +8,7 @@ from typing import Any
 from timm.models.rexnet import RexNet
 from torch import nn
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 
 from ._build import ModelEntry, build, check_output_stride, register
 

@@ -11,7 +11,7 @@ import torch
 from timm.layers import ConvNormAct, SelectAdaptivePool2d, calculate_drop_path_rates, make_divisible
 from torch import nn
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 
 from ._blocks import InvertedBottleneck
 from ._build import ModelEntry, build, register

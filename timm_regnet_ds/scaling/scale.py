@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 
 from .arithmetic.strategy import STRATEGIES, Strategy, resolve_strategy
 from .building.base import Base, base_of

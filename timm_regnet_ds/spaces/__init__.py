@@ -1,6 +1,6 @@
 """Design spaces as data: sample, count, build, and the complexity of many configurations at once."""
 
-from timm_regnet_ds._check import check_choice
+from timm_regnet_ds.common.check import check_choice
 
 from .anynet import ANYNET_SPACES, AnyNetSpace
 from .anynet_batch import AnyNetBatch

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from timm_regnet_ds._check import check_choice
+from timm_regnet_ds.common.check import check_choice
 from timm_regnet_ds.models.anynet import AnyNetCfg
 from timm_regnet_ds.models.regnet import fit_group_width_arrays
 

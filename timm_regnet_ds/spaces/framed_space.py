@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
-from timm_regnet_ds._check import check_choice
+from timm_regnet_ds.common.check import check_choice
 from timm_regnet_ds.models._blocks import BLOCKS
 from timm_regnet_ds.models.anynet import STEM_STRIDES, AnyNetCfg
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 from timm_regnet_ds.scaling.fitting.target import MOST, parse_target
 
 from .complexities import Complexities

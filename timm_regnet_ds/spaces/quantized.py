@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from timm_regnet_ds._quantized_linear import QUANTUM, quantized_linear_widths
+from timm_regnet_ds.common.quantized_linear import QUANTUM, quantized_linear_widths
 
 from ._types import Array
 

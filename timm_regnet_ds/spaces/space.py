@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from timm_regnet_ds._check import check_int
+from timm_regnet_ds.common.check import check_int
 from timm_regnet_ds.scaling.fitting.target import MEASURES
 
 from ._types import Array, Ints

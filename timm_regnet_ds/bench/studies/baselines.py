@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds._text import format_size
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.plots import METRICS, make_log_log, new_figure
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.common.text import format_size
 from timm_regnet_ds.files.atomic import save_figure
 from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import INFERENCE_V100

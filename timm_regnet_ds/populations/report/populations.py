@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 from timm_regnet_ds.populations.rows import population_file
 from timm_regnet_ds.populations.statistics import LinearFit, linear_fit
 from timm_regnet_ds.populations.statistics.validation import FloatArray

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timm_regnet_ds._check import check_float, check_int
+from timm_regnet_ds.common.check import check_float, check_int
 
 from .validation import check_finite
 

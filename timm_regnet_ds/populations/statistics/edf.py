@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 
 from .validation import FloatArray, check_finite, normalize_weights
 

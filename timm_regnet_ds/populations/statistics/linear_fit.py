@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from timm_regnet_ds._check import check_float, check_int
-from timm_regnet_ds._quantized_linear import QUANTUM, quantized_linear_widths
+from timm_regnet_ds.common.check import check_float, check_int
+from timm_regnet_ds.common.quantized_linear import QUANTUM, quantized_linear_widths
 
 __all__ = ["Grid", "LinearFit", "linear_fit"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from timm_regnet_ds._check import check_float, check_int
+from timm_regnet_ds.common.check import check_float, check_int
 
 from .validation import FloatArray, check_finite
 

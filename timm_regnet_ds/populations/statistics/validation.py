@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from timm_regnet_ds._check import check_int
+from timm_regnet_ds.common.check import check_int
 
 __all__ = ["FloatArray", "IntArray", "check_finite", "effective_size", "normalize_weights", "sample_sizes_or_default"]
 

@@ -7,8 +7,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, 
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timm_regnet_ds._check import check_choice, check_float, check_int, did_you_mean
-from timm_regnet_ds._checked import CheckedFields, checked_by
+from timm_regnet_ds.common.check import check_choice, check_float, check_int, did_you_mean
+from timm_regnet_ds.common.checked_fields import CheckedFields, checked_by
 from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.populations.rows import population_file
 from timm_regnet_ds.spaces import Frame, Space, Values, get_space

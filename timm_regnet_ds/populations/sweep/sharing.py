@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from timm_regnet_ds._check import check_float
+from timm_regnet_ds.common.check import check_float
 
 from .data import open_data
 from .plan import Plan

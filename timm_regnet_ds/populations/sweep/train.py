@@ -12,8 +12,8 @@ from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
-from timm_regnet_ds._memory import is_out_of_memory
-from timm_regnet_ds._text import first_line
+from timm_regnet_ds.common.memory import is_out_of_memory
+from timm_regnet_ds.common.text import first_line
 
 from .data import Data, open_data
 from .plan import Plan

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from timm_regnet_ds._check import check_choice, check_float
+from timm_regnet_ds.common.check import check_choice, check_float
 
 __all__ = ["STRATEGIES", "Growth", "Multipliers", "Strategy", "resolve_strategy"]
 

@@ -9,7 +9,7 @@ from timm.models._builder import resolve_pretrained_cfg
 from timm.models._registry import _deprecated_models
 from torch import nn
 
-from timm_regnet_ds._check import check_int, did_you_mean
+from timm_regnet_ds.common.check import check_int, did_you_mean
 from timm_regnet_ds.scaling.families.rules import Args
 from timm_regnet_ds.scaling.families.specs import ScalingSpec, complete_args, recorded_args, spec_of
 

@@ -19,7 +19,7 @@ from inspect import signature
 from numbers import Integral, Real
 from typing import Any
 
-from timm_regnet_ds._check import check_int, did_you_mean
+from timm_regnet_ds.common.check import check_int, did_you_mean
 from timm_regnet_ds.scaling.families.wrappers import WRAPPERS
 
 from .base import Base

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from timm_regnet_ds._check import did_you_mean
+from timm_regnet_ds.common.check import did_you_mean
 
 from .rules import Args, Depth, Rule, Width
 

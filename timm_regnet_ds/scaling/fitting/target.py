@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from timm_regnet_ds._check import check_float, did_you_mean
+from timm_regnet_ds.common.check import check_float, did_you_mean
 from timm_regnet_ds.complexity import Complexity
 from timm_regnet_ds.scaling.arithmetic.strategy import Strategy
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from timm_regnet_ds._check import check_choice
+from timm_regnet_ds.common.check import check_choice
 from timm_regnet_ds.models._build import ModelEntry, default_cfg, refuse_fields, register, take_fields
 from timm_regnet_ds.models.anynet import AnyNetCfg, build_anynet
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0, EfficientNetCfg, build_efficientnet

@@ -17,7 +17,7 @@ import torch
 from timm.models import list_models, model_entrypoint
 from torch import nn
 
-from timm_regnet_ds._check import did_you_mean
+from timm_regnet_ds.common.check import did_you_mean
 from timm_regnet_ds.complexity import build_without_weights
 from timm_regnet_ds.files.atomic import write_text
 from timm_regnet_ds.files.rows import RowsFile

@@ -7,7 +7,7 @@ from typing import Any
 
 from timm.models import is_model
 
-from timm_regnet_ds._text import format_size, shorten
+from timm_regnet_ds.common.text import format_size, shorten
 from timm_regnet_ds.complexity import ZERO_COUNTS
 from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES
 from timm_regnet_ds.scaling.fitting.target import MEASURES

@@ -21,7 +21,7 @@ def checked_by(check: Callable[..., Any], optional: bool = False, **arguments: A
 
     Args:
         check: called as ``check(name, value, **arguments)``; returns the value to store, or raises a ValueError. The
-            functions of ``_check`` have this form.
+            functions of ``common.check`` have this form.
         optional: whether ``None`` is allowed; ``check`` is not called for it.
         **arguments: further arguments of ``check``, such as ``minimum``.
     """
