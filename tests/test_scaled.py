@@ -3,10 +3,10 @@
 import pytest
 import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from timm_regnet_ds import STRATEGIES, AnyNet, AnyNetCfg, measure, resolve_strategy
+from timm_regnet_ds import STRATEGIES, AnyNet, AnyNetCfg, measure, resolve_strategy, scale
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0
 from timm_regnet_ds.models.regnet import REGNET_CFGS
 from timm_regnet_ds.scaling.fitting.target import parse_target
@@ -74,6 +74,23 @@ def test_efficientnets_stem_and_head_grow_and_regnets_do_not():
     assert (effnet.stem_width, effnet.head_width) == (64, 2560)
     regnet = scale_anynet(REGNET_CFGS["regnetz_500mf"].stages(), multipliers)
     assert (regnet.stem_width, regnet.head_width) == (32, 1000)
+
+
+@settings(max_examples=20, deadline=None)
+@given(factor=st.floats(0.2, 40), strategy=st.sampled_from(list(STRATEGIES)))
+@example(factor=2.5, strategy="d")  # a stage of one block comes to lie halfway between 2 and 3
+def test_scale_gives_the_papers_efficientnets(factor, strategy):
+    cfg, resolution = scaled_cfg("efficientnet_b0", strategy, factor)
+    scaled = scale("efficientnet_b0", factor, strategy=strategy)
+    args = {
+        name: scaled.overrides.get(name, scaled.base_value(name))
+        for name in ("block_args", "stem_size", "num_features")
+    }
+    stages = args["block_args"]
+    assert [len(stage) for stage in stages] == [stage.depth for stage in cfg.stages]
+    assert [{block["out_chs"] for block in stage} for stage in stages] == [{stage.width} for stage in cfg.stages]
+    assert (args["stem_size"], args["num_features"]) == (cfg.stem_width, cfg.head_width)
+    assert scaled.input_size == (3, resolution, resolution)
 
 
 @settings(max_examples=40, deadline=None)

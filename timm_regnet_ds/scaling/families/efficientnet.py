@@ -1,15 +1,16 @@
 """EfficientNet, MobileNet V1 to V5 and other networks whose blocks timm decodes from the same kind of strings."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from timm.layers import make_divisible
 
-from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
+from timm_regnet_ds.scaling.named.efficientnet import scale_depth, scale_width
 
-from .rules import Args, Custom, Repeats
+from .rules import Args, Custom, nearest_depth, repeat
 from .specs import SPECS, ScalingSpec
 from .wrappers import WRAPPERS, Wrapper
 
@@ -17,16 +18,22 @@ _WIDTHS = ("out_chs", "force_in_chs")
 _PLAIN_CONV = {"block_type": "cn", "skip": False}
 
 
-def _deeper(args: Args, multipliers: Multipliers) -> Args:
-    """Scale the depth of every stage except plain convolutions, which belong to stems and heads."""
-    repeated = Repeats("stage")
-    stages = [
-        stage
-        if all(_PLAIN_CONV.items() <= block.items() for block in stage)
-        else repeated.scale({"stage": stage}, multipliers)["stage"]
-        for stage in args["block_args"]
-    ]
-    return args | {"block_args": stages}
+def _deeper(scale_depth: Callable[[int, Multipliers], int]) -> Callable[[Args, Multipliers], Args]:
+    """Return a function that scales the depths of all stages.
+
+    Stages of plain convolutions stay as they are, since they belong to stems and heads.
+    """
+
+    def scale(args: Args, multipliers: Multipliers) -> Args:
+        stages = [
+            stage
+            if all(_PLAIN_CONV.items() <= block.items() for block in stage)
+            else repeat(stage, scale_depth(len(stage), multipliers))
+            for stage in args["block_args"]
+        ]
+        return args | {"block_args": stages}
+
+    return scale
 
 
 def _wider(args: Args, multipliers: Multipliers) -> Args:
@@ -37,7 +44,7 @@ def _wider(args: Args, multipliers: Multipliers) -> Args:
     multiple = getattr(own, "keywords", {}).get("divisor", 8)
 
     def width(channels: int) -> int:
-        return nearest_multiple(channels * multipliers.width, multiple)
+        return scale_width(channels, multipliers, multiple)
 
     new: Args = {"round_chs_fn": as_given}
     if args.get("stem_size"):
@@ -85,10 +92,15 @@ def _widths(args: Args) -> list[float]:
     return [own(stage[-1]["out_chs"]) for stage in args["block_args"]]
 
 
-EFFICIENTNET_SPEC = ScalingSpec(depth=(Custom(_deeper, _depths),), width=(Custom(_wider, _widths),))
+EFFICIENTNET_SPEC = ScalingSpec(
+    depth=(Custom(_deeper(lambda depth, multipliers: nearest_depth(depth, multipliers.depth)), _depths),),
+    width=(Custom(_wider, _widths),),
+)
 
-# The base of the scaling paper, which rounds every number independently.
-SPECS["efficientnet_b0"] = replace(EFFICIENTNET_SPEC, round_independently=True)
+# A base of the scaling paper: it scales to the very models that `named` registers.
+SPECS["efficientnet_b0"] = replace(
+    EFFICIENTNET_SPEC, depth=(Custom(_deeper(scale_depth), _depths),), round_independently=True
+)
 SPECS |= dict.fromkeys(
     (
         *("efficientnet.EfficientNet", "efficientnet.EfficientNetFeatures"),

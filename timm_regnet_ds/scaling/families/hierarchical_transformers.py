@@ -12,7 +12,7 @@ from timm.models.nextvit import NextViT
 from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
 from .paths import change_at, map_leaves
-from .rules import Args, Custom, Depth, Heads, Width
+from .rules import Args, Custom, Depth, Heads, Width, spread
 from .specs import SPECS, ScalingSpec
 
 Finish = Callable[[Args, Args, float], Args]
@@ -41,13 +41,11 @@ def _vit_blocks(base: Args, scaled: Args, ratio: float) -> Args:
     depth, vit = scaled["depths"][-1], base["num_vit"]
     mlp_ratios = scaled["mlp_ratios"]
     if isinstance(mlp_ratios, tuple):
-        mlp_ratios = tuple(map(_spread, mlp_ratios, scaled["depths"]))
+        mlp_ratios = tuple(
+            tuple(spread(ratios, depth)) if isinstance(ratios, tuple) else ratios
+            for ratios, depth in zip(mlp_ratios, scaled["depths"], strict=True)
+        )
     return scaled | {"num_vit": max(min(1, vit), round(vit * depth / base["depths"][-1])), "mlp_ratios": mlp_ratios}
-
-
-def _spread(ratios: Any, count: int) -> Any:
-    """As many as ``count``, evenly, where there is one a block."""
-    return tuple(ratios[i * len(ratios) // count] for i in range(count)) if isinstance(ratios, tuple) else ratios
 
 
 def _constant_size(number: float) -> Custom:

@@ -18,7 +18,7 @@ from .patch_embeddings import (
     wider_convolutions,
 )
 from .paths import change_at, leaves, map_leaves, value_at
-from .rules import Args, Custom, Depth, Heads, Width
+from .rules import Args, Custom, Depth, Heads, Width, spread
 from .specs import SPECS, ScalingSpec
 
 
@@ -46,11 +46,6 @@ def _in_ratio_to(name: str, width: str, multiple: int) -> Callable[[Args, Args, 
         return {**new, name: nearest_multiple(base[name] * new[width] / base[width], multiple)}
 
     return make_consistent
-
-
-def _spread(blocks: Any, depth: int) -> Any:
-    """What is said block by block, for another number of blocks."""
-    return type(blocks)(blocks[(2 * i + 1) * len(blocks) // (2 * depth)] for i in range(depth))
 
 
 def _moved(block: int, depths: Any, new: Any) -> int:
@@ -111,7 +106,7 @@ def _eva_heads(args: Args) -> Heads:
 def _eva(base: Args, new: Args, ratio: float) -> Args:
     new, keys = _round_mlp_hidden(base, new, ratio), base["num_kv_heads"]
     if keys:
-        keys = keys if isinstance(keys, int) else _spread(keys, new["depth"])
+        keys = keys if isinstance(keys, int) else type(keys)(spread(keys, new["depth"]))
         new = {**new, "num_kv_heads": map_leaves(keys, lambda heads: heads * new["num_heads"] // base["num_heads"])}
     return new
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,16 @@ from timm_regnet_ds.scaling.arithmetic.strategy import Multipliers
 
 from .paths import change_at, leaves, map_leaves, value_at, values_at
 
-__all__ = ["Custom", "Depth", "GroupWidth", "Heads", "MultiplierArg", "Repeats", "Rule", "Together", "Width"]
+__all__ = [
+    *("Custom", "Depth", "GroupWidth", "Heads", "MultiplierArg", "Repeats", "Rule", "Together", "Width"),
+    *("nearest_depth", "repeat", "spread"),
+]
 
 Args = dict[str, Any]
+
+
+def _itself(block: Any) -> Any:
+    return block
 
 
 class Rule(ABC):
@@ -104,7 +111,7 @@ class Depth(_AtPath):
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         return _change(
-            args, self.path, lambda depth: _scaled_depth(int(depth), multipliers.depth, self.multiple, self.minimum)
+            args, self.path, lambda depth: nearest_depth(int(depth), multipliers.depth, self.multiple, self.minimum)
         )
 
 
@@ -120,22 +127,12 @@ class Repeats(_AtPath):
     """
 
     multiple: int = 1
-    follower: Callable[[Any], Any] = lambda block: block
+    follower: Callable[[Any], Any] = _itself
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         def scaled(blocks: Any) -> Any:
-            if not blocks:
-                return blocks
-            depth = _scaled_depth(len(blocks), multipliers.depth, self.multiple, 1)
-            if depth == len(blocks):
-                return blocks
-            first, *others = blocks
-            pattern = others or [self.follower(first)]
-            # Indices are spread evenly: blocks that differ within a stage keep their order and their proportions. The
-            # first and the last block stay at the ends; one that remains alone after the first is the last.
-            last, steps = len(pattern) - 1, depth - 2
-            indices = [_round_half_away(i * last / steps) for i in range(depth - 1)] if steps > 0 else [last]
-            return type(blocks)([first, *(deepcopy(pattern[index]) for index in indices[: depth - 1])])
+            depth = nearest_depth(len(blocks), multipliers.depth, self.multiple)
+            return repeat(blocks, depth, self.follower) if blocks else blocks
 
         return change_at(args, self.path, scaled)
 
@@ -245,12 +242,46 @@ class Custom(Rule):
         return self.sizes_of(args)
 
 
-def _scaled_depth(depth: int, by: float, multiple: int, minimum: int) -> int:
-    """Scale a number of blocks; its change is a multiple of ``multiple``."""
+def nearest_depth(depth: int, by: float, multiple: int = 1, minimum: int = 1) -> int:
+    """Return the number of blocks nearest to ``depth * by``, halves rounded away from ``depth``.
+
+    Its difference from ``depth`` is a multiple of ``multiple``; a depth of at least ``minimum`` never falls below it.
+    """
     change = _round_half_away(depth * (by - 1) / multiple) * multiple
     while depth + change < min(depth, minimum):
         change += multiple
     return depth + change
+
+
+def repeat(blocks: Any, depth: int, follower: Callable[[Any], Any] = _itself) -> Any:
+    """Return a stage of ``depth`` blocks: the first block, then the others of ``blocks``, `spread`.
+
+    Args:
+        blocks: a list or tuple of blocks.
+        depth: the new number of blocks.
+        follower: see `Repeats`; used if ``blocks`` has only one block.
+    """
+    if depth == len(blocks):
+        return blocks
+    first, *others = blocks
+    return type(blocks)([first, *map(deepcopy, spread(others or [follower(first)], depth - 1))])
+
+
+def spread(items: Sequence[Any], count: int) -> list[Any]:
+    """Return ``count`` of the ``items``, in their order and as nearly as possible in their proportions.
+
+    With n items and m = ``count``, a longer list has item floor((i + 1/2) n / m) at index i, so that the items are
+    repeated equally often. A shorter one has item round(i (n - 1) / (m - 1)): the first and the last stay at the ends,
+    and of two kinds of items that alternate both remain. A single item is the last one.
+    """
+    n, m = len(items), count
+    if m >= n:
+        indices = [(2 * i + 1) * n // (2 * m) for i in range(m)]
+    elif m > 1:
+        indices = [_round_half_away(i * (n - 1) / (m - 1)) for i in range(m)]
+    else:
+        indices = [n - 1] * m
+    return [items[index] for index in indices]
 
 
 def _in_form_of(old: Any, items: list[int]) -> Any:
