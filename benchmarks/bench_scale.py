@@ -36,7 +36,7 @@ def build(name):
 
 
 def scale_afresh(name, factor=None, **target):
-    import_module("timm_regnet_ds.scaling.scale")._profiles.clear()
+    import_module("timm_regnet_ds.scaling.scale")._recent_shares.clear()
     return scale(name, factor, **target)
 
 

@@ -95,10 +95,10 @@ def scale(
 _BOTH = "a factor and a target exclude each other: pass one of them"
 
 
-# Profiles of recently scaled bases, so that scaling one base several ways measures it once.
-_profiles: dict[tuple[Any, str], FlopsShares] = {}
+# Flops shares of recently scaled bases, so that scaling one base several ways measures it once.
+_recent_shares: dict[tuple[Any, str], FlopsShares] = {}
 _lock = threading.Lock()
-_MAX_PROFILES = 16
+_MAX_RECENT = 16
 
 
 class Scaler:
@@ -114,7 +114,7 @@ class Scaler:
         self.strategy = strategy
 
     @cached_property
-    def profile(self) -> FlopsShares:
+    def base_shares(self) -> FlopsShares:
         """The base's complexity and the shares of its flops, measured once."""
         base = self.base
         key = (
@@ -122,13 +122,13 @@ class Scaler:
             repr((base.name, base.create_args, base.build, base.pretrained_cfg, base.input_size)),
         )
         with _lock:
-            found = _profiles.get(key)
+            found = _recent_shares.get(key)
         if found is None:
             found = flops_shares(*build_and_measure(base.name, base, Changes(), base.input_size))
             with _lock:
-                _profiles[key] = found
-                if len(_profiles) > _MAX_PROFILES:
-                    del _profiles[next(iter(_profiles))]
+                _recent_shares[key] = found
+                if len(_recent_shares) > _MAX_RECENT:
+                    del _recent_shares[next(iter(_recent_shares))]
         return found
 
     def scale_args(self, factor: float) -> ScaledArgs:
@@ -136,7 +136,7 @@ class Scaler:
         base = self.base
         if base.spec.round_independently:
             return apply_rules(base.spec, base.args, base.input_size, self.strategy.multipliers(factor))
-        return fit_to_factor(base.spec, base.args, base.input_size, self.strategy, factor, self.profile)
+        return fit_to_factor(base.spec, base.args, base.input_size, self.strategy, factor, self.base_shares)
 
     def by(self, factor: float) -> ScaledModel:
         """The base scaled by a factor."""
@@ -150,17 +150,17 @@ class Scaler:
             strategy=self.strategy,
             factor=factor,
             multipliers=self.strategy.multipliers(factor),
-            achieved=scaled.reached,
+            achieved=scaled.achieved,
             overrides=dict(changes.args),
             input_size=scaled.input_size,
-            base_complexity=self.profile.complexity,
+            base_complexity=self.base_shares.complexity,
             _base=self.base,
             _changes=changes,
         )
 
     def to(self, target: Target | LatencyBudget, tolerance: float | None) -> ScaledModel:
         """The base scaled by the factor whose model is nearest to a target, or an error if that is not near enough."""
-        base = self.profile.complexity
+        base = self.base_shares.complexity
         exponent = target.exponent(self.strategy, base)
         if not exponent:
             raise ValueError(f"strategy {self.strategy.name} does not change {target.measure}: it reaches no target")
@@ -190,7 +190,7 @@ class Scaler:
 
     def check_size(self, factor: float) -> None:
         """Raise a ValueError for a model that is larger than any memory, before it is built."""
-        grown, base = self.strategy.growth(factor), self.profile.complexity
+        grown, base = self.strategy.growth(factor), self.base_shares.complexity
         for measure in ("params", "acts"):
             elements = getattr(base, measure) * getattr(grown, measure)
             if elements > MAX_ELEMENTS:

@@ -12,7 +12,7 @@ from timm_regnet_ds.complexity import Complexity, measure_factory
 from timm_regnet_ds.models._build import NOT_MODEL_ARGS, ModelEntry, register
 
 from . import user_models
-from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy
+from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy, describe_scaling
 from .building.base import Base, ImageSize
 from .building.build import Changes, build_changed
 from .building.capture import bypass_interception
@@ -54,7 +54,7 @@ class ScaledModel:
     @property
     def title(self) -> str:
         """Base, strategy and factor in a few words."""
-        return f"{self.base} scaled by {self.strategy.name}, factor {self.factor:g}"
+        return describe_scaling(self.base, self.strategy.name, self.factor)
 
     @property
     def alpha(self) -> float | None:

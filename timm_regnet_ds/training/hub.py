@@ -13,6 +13,7 @@ from torch import nn
 from timm_regnet_ds.complexity import Complexity, build_without_weights, measure
 from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.models import list_models
+from timm_regnet_ds.scaling.arithmetic.strategy import describe_scaling
 from timm_regnet_ds.scaling.building.timm_args import shapes_of
 
 __all__ = ["model_card", "push_to_hub"]
@@ -137,7 +138,7 @@ def _title(model: nn.Module, name: str) -> str:
     strategy = args.get("strategy", {})
     label = strategy.get("name") if isinstance(strategy, dict) else strategy  # a dict is the user's own strategy
     how = label or f"alpha = {args['alpha']:g}"
-    return f"`{args['base']}` scaled by {how}, factor {args.get('factor', args.get('resolved')):g}"
+    return describe_scaling(f"`{args['base']}`", how, args.get("factor", args.get("resolved")))
 
 
 def _details(model: nn.Module, name: str, complexity: Complexity) -> dict[str, Any]:

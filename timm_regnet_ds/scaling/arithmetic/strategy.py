@@ -7,12 +7,12 @@ from typing import Any
 
 from timm_regnet_ds.common.check import check_choice, check_float
 
-__all__ = ["STRATEGIES", "Growth", "Multipliers", "Strategy", "resolve_strategy"]
+__all__ = ["STRATEGIES", "Growth", "Multipliers", "Strategy", "describe_scaling", "resolve_strategy"]
 
 
 @dataclass(frozen=True)
 class Growth:
-    """By how much the complexity of a stage grows."""
+    """Ratios of the complexity of a scaled stage or model to that of its base."""
 
     flops: float
     params: float
@@ -21,7 +21,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Multipliers:
-    """By how much depth, width, group width and resolution grow."""
+    """Ratios of depth, width, group width and resolution of a scaled model to those of its base."""
 
     depth: float = 1.0
     width: float = 1.0
@@ -29,10 +29,14 @@ class Multipliers:
     resolution: float = 1.0
 
     def growth(self, grouped: bool = False) -> Growth:
-        """Predicted growth of a stage of d convolutions of width w at resolution r, rounding aside.
+        """Return the predicted growth of a stage of d convolutions of width w at resolution r, without rounding.
 
-        Dense, it is f = d·w²·r², p = d·w², a = d·w·r² (Eq. 2; Tables 1, 2 and 4). ``grouped``, with group width g,
-        it is f = d·w·g·r², p = d·w·g, a = d·w·r² (Eq. 3; Table 3).
+        The flops f, params p and acts a of dense convolutions are proportional to d·w²·r², d·w² and d·w·r² (Eq. 2;
+        Tables 1, 2 and 4).
+
+        Args:
+            grouped: whether the convolutions have groups of width g. Then f, p and a are proportional to d·w·g·r²,
+                d·w·g and d·w·r² (Eq. 3; Table 3).
         """
         channels = self.width * (self.group_width if grouped else self.width)
         area = self.resolution**2
@@ -41,9 +45,16 @@ class Multipliers:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How the growth of flops by a factor s is shared: s^e_d to depth, s^e_w to width, s^e_r to resolution.
+    """How the growth of flops by a factor s is shared between depth, width and resolution.
 
-    The three exponents add up to 1. Group widths grow as widths do.
+    Group widths grow as widths do.
+
+    Attributes:
+        name: name of the strategy.
+        depth: exponent e_d: depth makes flops grow by s^e_d.
+        width: exponent e_w: width makes flops grow by s^e_w.
+        resolution: exponent e_r: resolution makes flops grow by s^e_r. In the paper's strategies, the three exponents
+            add up to 1.
     """
 
     name: str
@@ -53,21 +64,21 @@ class Strategy:
 
     @property
     def alpha(self) -> float | None:
-        """α, where depth and resolution share alike what width leaves (Eq. 4)."""
+        """The share α of the growth that goes to width, if depth and resolution share the rest equally (Eq. 4)."""
         return self.width if self.depth == self.resolution else None
 
     def multipliers(self, factor: float) -> Multipliers:
-        """d' = s^e_d · d, w' = s^(e_w/2) · w, g' = s^(e_w/2) · g, r' = s^(e_r/2) · r (Eq. 5).
+        """Return the multipliers of Eq. 5: d' = s^e_d · d, w' = s^(e_w/2) · w, g' = s^(e_w/2) · g, r' = s^(e_r/2) · r.
 
         Raises:
-            ValueError: a factor that is not a number above 0.
+            ValueError: if the factor is not a number above 0.
         """
         factor = check_float("factor", factor, above=0)
         width = factor ** (self.width / 2)
         return Multipliers(factor**self.depth, width, width, factor ** (self.resolution / 2))
 
     def growth(self, factor: float) -> Growth:
-        """Predicted growth of flops, params and acts (Eq. 6; Tables 1, 2 and 4): the flops' is ``factor``."""
+        """Return the predicted growth of flops, params and acts (Eq. 6; Tables 1, 2 and 4); flops grow by ``factor``."""
         return self.multipliers(factor).growth()
 
 
@@ -89,10 +100,10 @@ STRATEGIES = {
 
 
 def resolve_strategy(strategy: str | float | Strategy | Mapping[str, Any]) -> Strategy:
-    """A strategy by its name, by α in [0, 1] (Eq. 4), or by its fields.
+    """Return the strategy with a name, with an α in [0, 1] (Eq. 4), or with the given fields of `Strategy`.
 
     Raises:
-        ValueError: another name, or a number outside [0, 1].
+        ValueError: if the name is unknown, the number is outside [0, 1], or the fields are not those of a strategy.
     """
     if isinstance(strategy, Strategy):
         return strategy
@@ -107,3 +118,8 @@ def resolve_strategy(strategy: str | float | Strategy | Mapping[str, Any]) -> St
         return Strategy(str(strategy["name"]), **exponents)
     found: Strategy = check_choice("strategy", strategy, STRATEGIES)
     return found
+
+
+def describe_scaling(base: str, strategy: str, factor: float) -> str:
+    """Return the title of a scaled model, such as ``resnet50 scaled by dWr, factor 4``."""
+    return f"{base} scaled by {strategy}, factor {factor:g}"

@@ -1,12 +1,16 @@
 """The search for the factor whose model comes nearest to a target."""
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from .target import LatencyBudget, Target
 
-__all__ = ["Trial", "find_factor"]
+__all__ = ["Evaluate", "Trial", "find_factor"]
+
+# Returns, for a factor, a key that equal models share, and a function that computes the value of the model.
+Evaluate = Callable[[float], tuple[Hashable, Callable[[], float]]]
 
 _NEAR = 0.002  # the search stops at a model whose value differs from the target by less than this share
 _MODELS = 9  # it stops after this many different models
@@ -32,7 +36,7 @@ def find_factor(
     target: Target | LatencyBudget,
     start: Trial,
     exponent: float,
-    evaluate: Callable[[float], tuple[Hashable, Callable[[], float]]],
+    evaluate: Evaluate,
     tolerance: float | None = None,
 ) -> tuple[Trial, Trial | None, Trial | None]:
     """Search the factor whose model comes nearest to ``target``; of several, the smallest.
@@ -44,46 +48,79 @@ def find_factor(
         target: the target.
         start: factor 1 and the value of the base.
         exponent: the value grows approximately as the factor to this power.
-        evaluate: returns, for a factor, a key that equal models share, and a function that computes the value.
+        evaluate: builds and measures the model of a factor, see `Evaluate`.
         tolerance: stop only within this share of the target, if that is stricter than the default.
 
     Returns:
         The nearest trial, the trial with the largest value at or below the target, and that with the smallest value at
         or above it; the last two may be None.
     """
-    near = min(_NEAR, tolerance or _NEAR)
-    counted: dict[Hashable, float] = {}
-    tried: list[Trial] = []
-    stale = 0
-
-    def sides() -> tuple[Trial | None, Trial | None]:
-        # Of factors with the same value, take those nearest to each other: otherwise the bracket would not shrink.
-        below = max((f for f in tried if f.value <= target.value), key=lambda f: (f.value, f.factor), default=None)
-        above = min((f for f in tried if f.value >= target.value), key=lambda f: (f.value, f.factor), default=None)
-        return below, above
-
-    def best() -> Trial:
-        over = [not target.may_exceed and f.value > target.value for f in tried]
-        return min(
-            zip(over, tried, strict=True), key=lambda p: (p[0], abs(p[1].value / target.value - 1), p[1].factor)
-        )[1]
-
-    factor: float | None = _four_digits(start.factor * (target.value / start.value) ** (1 / exponent))
-    around: Iterator[float] | None = None
     most, neighbours = (_MODELS, _AROUND) if target.may_exceed else (_BUDGET_MODELS, _BELOW_BUDGET)
-    while factor is not None and len(counted) < most and stale < _STALE:
-        model, count = evaluate(factor)
-        stale = stale + 1 if model in counted else 0
-        if model not in counted:
-            counted[model] = count()
-        tried.append(Trial(factor, counted[model]))
-        if abs(best().value / target.value - 1) < near and (target.may_exceed or best().value <= target.value):
+    trials = _Trials(target, evaluate, min(_NEAR, tolerance or _NEAR), most)
+    factor: float | None = _four_digits(start.factor * (target.value / start.value) ** (1 / exponent))
+    while factor is not None and not trials.done():
+        last = trials.add(factor)
+        factor = _next(target, *trials.bracket(), last, exponent)
+    middle = trials.best().factor
+    for by in neighbours:
+        if trials.done():
             break
-        factor = _next(target, *sides(), tried[-1], exponent) if around is None else next(around, None)
-        if factor is None and around is None:
-            around = iter([_four_digits(best().factor * by) for by in neighbours])
-            factor = next(around)
-    return best(), *sides()
+        trials.add(_four_digits(middle * by))
+    return trials.best(), *trials.bracket()
+
+
+class _Trials:
+    """The factors that one search has tried, and the values of their models.
+
+    Args:
+        target: the target.
+        evaluate: see `find_factor`.
+        near: `done` at a model whose value differs from the target by less than this share.
+        most: `done` after this many different models.
+    """
+
+    def __init__(self, target: Target | LatencyBudget, evaluate: Evaluate, near: float, most: int) -> None:
+        self.target = target
+        self.evaluate = evaluate
+        self.near = near
+        self.most = most
+        self.trials: list[Trial] = []
+        self.values: dict[Hashable, float] = {}  # of the different models
+        self.stale = 0  # factors in a row that gave no new model
+
+    def add(self, factor: float) -> Trial:
+        """Try a factor."""
+        model, value = self.evaluate(factor)
+        self.stale = self.stale + 1 if model in self.values else 0
+        if model not in self.values:
+            self.values[model] = value()
+        self.trials.append(Trial(factor, self.values[model]))
+        return self.trials[-1]
+
+    def done(self) -> bool:
+        """Return whether a model is near enough, or further factors are not worth their time."""
+        return len(self.values) >= self.most or self.stale >= _STALE or (bool(self.trials) and self._is_near())
+
+    def best(self) -> Trial:
+        """Return the trial nearest to the target, among those that do not exceed a budget if there are any."""
+        return min(self.trials, key=lambda t: (self._exceeds(t), abs(t.value / self.target.value - 1), t.factor))
+
+    def bracket(self) -> tuple[Trial | None, Trial | None]:
+        """Return the trials nearest to the target on either side, None where there is none.
+
+        Of factors with the same value, take those nearest to each other: otherwise the bracket would not shrink.
+        """
+        below = [trial for trial in self.trials if trial.value <= self.target.value]
+        above = [trial for trial in self.trials if trial.value >= self.target.value]
+        by_value = attrgetter("value", "factor")
+        return max(below, key=by_value, default=None), min(above, key=by_value, default=None)
+
+    def _exceeds(self, trial: Trial) -> bool:
+        return not self.target.may_exceed and trial.value > self.target.value
+
+    def _is_near(self) -> bool:
+        best = self.best()
+        return abs(best.value / self.target.value - 1) < self.near and not self._exceeds(best)
 
 
 def _next(

@@ -24,13 +24,13 @@ class ScaledArgs:
     Attributes:
         args: arguments of the class.
         input_size: (channels, height, width) of images.
-        reached: by how much depth, width and resolution have grown, after rounding.
+        achieved: by how much depth, width and resolution have grown, after rounding.
         area: by how much the area of feature maps has grown, after their sides were rounded up.
     """
 
     args: Args
     input_size: tuple[int, int, int]
-    reached: Multipliers
+    achieved: Multipliers
     area: float
 
 
@@ -50,8 +50,8 @@ def apply_rules(
     widths = _grown([rule for rule in spec.width if not isinstance(rule, GroupWidth)], args, new)
     width = _width_ratio(widths, depths)
     groups = _width_ratio(_grown(grouped, args, new), []) if grouped else width
-    reached = Multipliers(_sum_ratio(depths), width, groups, ratio)
-    return ScaledArgs(new, size, reached, _area_ratio(input_size, size))
+    achieved = Multipliers(_sum_ratio(depths), width, groups, ratio)
+    return ScaledArgs(new, size, achieved, _area_ratio(input_size, size))
 
 
 def _resized(spec: ScalingSpec, args: Args, size: tuple[int, int, int], by: float) -> tuple[int, int, int]:
@@ -109,7 +109,7 @@ def fit_to_factor(
     """Scale so that flops grow by ``factor``: what rounding does to one axis, another compensates for.
 
     Try the few nearest roundings of depth and resolution and, for each, the widths that restore the flops. Return the
-    result with the lowest cost: the error in flops plus 0.3 times the deviation from the strategy. ScalingSpec that the
+    result with the lowest cost: the error in flops plus 0.3 times the deviation from the strategy. Axes that the
     strategy does not scale stay unchanged.
     """
     ideal = strategy.multipliers(factor)
@@ -118,9 +118,9 @@ def fit_to_factor(
         return apply_rules(spec, args, input_size, Multipliers(depth, width, width, resolution))
 
     def cost(found: ScaledArgs) -> float:
-        off = abs(math.log(base.growth(found.reached, found.area) / factor))
+        off = abs(math.log(base.growth(found.achieved, found.area) / factor))
         shape = sum(
-            power * abs(math.log(getattr(found.reached, axis) / getattr(ideal, axis)))
+            power * abs(math.log(getattr(found.achieved, axis) / getattr(ideal, axis)))
             for axis, power in (("depth", 1), ("width", 2), ("resolution", 2))
         )
         return round(off + _SHAPE * shape, 9)  # the same on every machine
@@ -133,7 +133,7 @@ def fit_to_factor(
         if ideal.width == 1 or not spec.width:
             found.append(unwidened)
             continue
-        width = base.width_for(factor, unwidened.reached.depth * unwidened.area)
+        width = base.width_for(factor, unwidened.achieved.depth * unwidened.area)
         widen = partial(scaled, depth, side)
         found += map(widen, _choices(width, widen))
     return min(found, key=cost)

@@ -21,7 +21,10 @@ _round_depths, _round_widths, _round_group_widths = (
 
 
 def scale_anynet(cfg: AnyNetCfg, multipliers: Multipliers) -> AnyNetCfg:
-    """``cfg`` with every stage deeper and wider; depthwise convolutions stay depthwise, single groups single."""
+    """Return ``cfg`` with the depths, widths and group widths of all stages scaled.
+
+    Depthwise convolutions stay depthwise, and convolutions with one group keep one group.
+    """
     names = ("depths", "widths", "inner_widths", "bottle_ratios", "group_widths")
     arrays: Any = {name: np.array(getattr(cfg, name)) for name in names}
     scaled = scale_anynet_arrays(**arrays, multipliers=multipliers)
@@ -37,18 +40,19 @@ def scale_anynet_arrays(
     group_widths: Array,
     multipliers: Multipliers,
 ) -> tuple[Array, Array, Array]:
-    """`scale_anynet` of arrays.
+    """Return the depths, widths and group widths of many scaled stages at once; see `scale_anynet`.
 
     Args:
         depths, widths, inner_widths, bottle_ratios, group_widths: as in `AnyNetCfg`, all of one shape.
         multipliers: multipliers of depth, width and group width.
 
     Returns:
-        Depths, widths and group widths of the scaled stages, int64 of the same shape.
+        Depths, widths and group widths of the scaled stages: int64 arrays of the same shape.
     """
     depths = _round_depths(depths * multipliers.depth)
     if multipliers.width == multipliers.group_width == 1:
         return depths, widths, group_widths
     wanted = _round_group_widths(group_widths * multipliers.group_width)
+    # fit_group_width_arrays takes a group width of 0 as one group.
     wanted = np.where(group_widths == inner_widths, 0, np.where(group_widths == 1, 1, wanted))
     return depths, *fit_group_width_arrays(_round_widths(widths * multipliers.width), bottle_ratios, wanted)

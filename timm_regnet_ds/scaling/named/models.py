@@ -15,7 +15,7 @@ from timm_regnet_ds.models.anynet import AnyNetCfg, build_anynet
 from timm_regnet_ds.models.efficientnet import EFFICIENTNET_B0, EfficientNetCfg, build_efficientnet
 from timm_regnet_ds.models.regnet import REGNET_CFGS, RESOLUTIONS
 from timm_regnet_ds.scaling.arithmetic.rounding import round_resolution
-from timm_regnet_ds.scaling.arithmetic.strategy import resolve_strategy
+from timm_regnet_ds.scaling.arithmetic.strategy import describe_scaling, resolve_strategy
 
 from .anynet import scale_anynet
 from .efficientnet import scale_efficientnet
@@ -125,7 +125,7 @@ def _default_cfg(variant: str) -> dict[str, Any]:
 
 def _doc(variant: str) -> str:
     base, strategy, target = variant.rsplit("_", 2)
-    return f"{base} scaled by {strategy} to {target}, factor {FACTORS[variant]:g}."
+    return f"{describe_scaling(base, f'{strategy} to {target}', FACTORS[variant])}."
 
 
 register(

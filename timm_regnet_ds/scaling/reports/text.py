@@ -9,7 +9,7 @@ from timm.models import is_model
 
 from timm_regnet_ds.common.text import format_size, shorten
 from timm_regnet_ds.complexity import ZERO_COUNTS
-from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES
+from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES, describe_scaling
 from timm_regnet_ds.scaling.fitting.target import MEASURES
 from timm_regnet_ds.scaling.scale import scale
 from timm_regnet_ds.scaling.scaled_model import ScaledModel
@@ -27,7 +27,7 @@ _MAX_PARTS = 8
 def format_scaled(model: ScaledModel) -> str:
     """A table of base, scaled model and prediction, then the parts of the model, then the changed arguments."""
     lines = [
-        f"{model.base} scaled by {_how(model)}, factor {model.factor:g}",
+        describe_scaling(model.base, _how(model), model.factor),
         "",
         f"{'':12}{'base':>12}{'scaled':>12}{'growth':>10}{'predicted':>11}",
         *(_measure_line(model, name) for name in MEASURES),
