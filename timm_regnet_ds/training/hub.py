@@ -138,7 +138,7 @@ def _title(model: nn.Module, name: str) -> str:
     strategy = args.get("strategy", {})
     label = strategy.get("name") if isinstance(strategy, dict) else strategy  # a dict is the user's own strategy
     how = label or f"alpha = {args['alpha']:g}"
-    return describe_scaling(f"`{args['base']}`", how, args.get("factor", args.get("resolved")))
+    return describe_scaling(f"`{args['base']}`", how, args["factor"] if "factor" in args else args["resolved"])
 
 
 def _details(model: nn.Module, name: str, complexity: Complexity) -> dict[str, Any]:

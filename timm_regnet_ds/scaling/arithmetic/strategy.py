@@ -78,7 +78,7 @@ class Strategy:
         return Multipliers(factor**self.depth, width, width, factor ** (self.resolution / 2))
 
     def growth(self, factor: float) -> Growth:
-        """Return the predicted growth of flops, params and acts (Eq. 6; Tables 1, 2 and 4); flops grow by ``factor``."""
+        """Return the predicted growth of flops (``factor``), params and acts (Eq. 6; Tables 1, 2 and 4)."""
         return self.multipliers(factor).growth()
 
 
