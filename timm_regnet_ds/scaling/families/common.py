@@ -14,7 +14,7 @@ __all__ = ["fits", "norm_unit", "width_multiplier"]
 
 
 def width_multiplier(name: str, channels: int) -> Custom:
-    """A multiplier argument that the class applies to ``channels``; scaled so that the product is a multiple of 8."""
+    """Return a rule for an argument by which the class multiplies ``channels``: the product is a multiple of 8."""
 
     def scale(args: Args, by: Multipliers) -> Args:
         if by.width == 1:

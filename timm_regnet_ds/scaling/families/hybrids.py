@@ -138,7 +138,7 @@ SPECS |= {
     "iformer.IFormer": ScalingSpec(
         depth=(Custom(_iformer_depths, lambda args: list(args["depths"])),), width=_stages("dims", 8, 8, 16, 32)
     ),
-    # GroupWidth convolutions double the channels, and the fourth stage has heads of 32 channels. The last stage has few
+    # Grouped convolutions double the channels, and the fourth stage has heads of 32 channels. The last stage has few
     # positions: padding one more row or column would cost much.
     "fastvit.FastVit": ScalingSpec(
         depth=(Depth("layers"),),
