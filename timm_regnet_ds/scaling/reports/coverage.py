@@ -74,7 +74,7 @@ def _class(base: Base, _: dict[str, Any]) -> str:
 
 
 def _flops(base: Base, _: dict[str, Any]) -> int:
-    return _scaler(base, "r").profile.complexity.flops
+    return _scaler(base, "r").base_shares.complexity.flops
 
 
 def _axis(strategy: str, base: Base, _: dict[str, Any]) -> int:
