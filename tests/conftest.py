@@ -1,5 +1,9 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
+
+from timm_regnet_ds.bench.worker import Worker
 
 # timm's own tests carry these.
 TIMM_MARKERS = (
@@ -35,3 +39,16 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def _worker():
+    with Worker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def one_worker(_worker, monkeypatch):
+    """Measurements share one worker, whose start takes seconds; each call still runs in a fresh process."""
+    for user in ("runner", "harness"):
+        monkeypatch.setattr(f"timm_regnet_ds.bench.{user}.Worker", lambda: nullcontext(_worker))

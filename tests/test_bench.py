@@ -25,6 +25,8 @@ from timm_regnet_ds.bench.workload import Workload, prepare_model
 
 STEPS = ["forward", "backward", "optimizer"]
 
+pytestmark = pytest.mark.usefixtures("one_worker")
+
 
 def quick(**settings):
     return bench("anynet", model_args=TINY, **{**QUICK, **settings})

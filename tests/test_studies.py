@@ -14,6 +14,8 @@ from timm_regnet_ds.papers.times import INFERENCE_V100, REXNET, REXNET_LITE, TRA
 
 BASE = {"efficientnet_b0": (0.39, 5.3, 6.7), "regnety_500mf": (0.5, 5.6, 4.2), "regnetz_500mf": (0.5, 7.1, 5.9)}
 
+pytestmark = pytest.mark.usefixtures("one_worker")
+
 
 def write(path, results):
     path.write_text("".join(json.dumps({"kind": "measurement", "version": 2, **r.to_row()}) + "\n" for r in results))
