@@ -60,7 +60,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
     api = (tmp_path / "site" / "api" / "scaling" / "index.html").read_text(encoding="utf-8")
-    assert "timm_regnet_ds.scaling.scale" in api
+    assert 'id="timm_regnet_ds.scaling.scale.scale"' in api
 
 
 def test_the_notebook_runs(monkeypatch):
