@@ -18,7 +18,7 @@ _MODELS = 9  # it stops after this many different models
 # value does not grow monotonically with the factor, because dimensions are rounded.
 _NARROW = 1.002
 _AROUND = (1.004, 0.996, 1.008, 0.992, 1.013, 0.987)
-# A latency budget must not be exceeded: only models below it count, so more factors are tried, and lower ones.
+# A latency budget must not be exceeded: only models below it count, so more factors are tried, and larger ones too.
 _BUDGET_MODELS = 24
 _BELOW_BUDGET = (*_AROUND, 1.02, 1.03, 1.04, 1.05, 1.06, 1.08, 1.1)
 _STALE = 12  # the search stops after this many factors in a row that give no new model

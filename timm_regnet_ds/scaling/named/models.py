@@ -100,7 +100,7 @@ def build_scaled(variant: str, pretrained: bool, cfg: AnyNetCfg | EfficientNetCf
     """Build the model of a scaled config through timm.
 
     Raises:
-        ValueError: a field of `AnyNetCfg` among ``kwargs`` that scaling sets.
+        ValueError: if ``kwargs`` contain a field of `AnyNetCfg` that scaling sets.
     """
     if isinstance(cfg, EfficientNetCfg):
         return build_efficientnet(variant, pretrained, cfg, **kwargs)
