@@ -31,7 +31,7 @@ def _csp_depthwise(base: Args, new: Args, _: float) -> Args:
 
 
 # Flops of a block in each stage, relative to the first stage: widths grow more slowly than the resolution falls.
-_SLOWER = (1.0, 0.39, 0.14, 0.05)
+_BLOCK_FLOPS = (1.0, 0.39, 0.14, 0.05)
 
 
 def _depthwise(args: Args) -> bool:
@@ -39,7 +39,7 @@ def _depthwise(args: Args) -> bool:
 
 
 def _vovnet_blocks(args: Args) -> list[float]:
-    return [n * weight for n, weight in zip(args["model_cfg"]["block_per_stage"], _SLOWER, strict=True)]
+    return [n * weight for n, weight in zip(args["model_cfg"]["block_per_stage"], _BLOCK_FLOPS, strict=True)]
 
 
 def _vovnet_layers(args: Args) -> list[float]:
@@ -48,7 +48,7 @@ def _vovnet_layers(args: Args) -> list[float]:
 
 def _hgnet_blocks(args: Args) -> list[float]:
     cfg = args["model_cfg"]
-    weights = _SLOWER if cfg["stem_type"] == "v1" else (1, 1, 1, 1)
+    weights = _BLOCK_FLOPS if cfg["stem_type"] == "v1" else (1, 1, 1, 1)
     return [cfg[f"stage{i}"][3] * weight for i, weight in enumerate(weights, 1)]
 
 
@@ -56,13 +56,14 @@ def _dla_blocks(args: Args) -> list[float]:
     return [2**n for n in args["levels"][2:]]
 
 
-def _dla_weighed(args: Args) -> list[float]:
+def _dla_weighted_blocks(args: Args) -> list[float]:
+    """Return the numbers of blocks; the first counts four times where its width is that of the next stage."""
     first, *others = _dla_blocks(args)
     return [4 * first if args["channels"][2] == args["channels"][3] else first, *others]
 
 
 def _dla_deeper(args: Args, by: Multipliers) -> Args:
-    """A tree that is one level deeper has twice as many blocks; take the levels whose sum of blocks is nearest."""
+    """Choose the levels of the trees whose sum of blocks is nearest; one level more doubles the blocks of a tree."""
     convs, trees = args["levels"][:2], args["levels"][2:]
     more = math.log2(by.depth)
     choices = [{max(1, n + math.floor(more)), max(1, n + math.ceil(more))} for n in trees]
@@ -75,8 +76,8 @@ def _dla_unit(args: Args) -> int:
     return math.lcm(8, fits(2, args["base_width"] / 64)) if args["cardinality"] > 1 else 8
 
 
-# A layer of a DenseNet reads the outputs of all layers before it: flops grow as the number of layers to this power.
-_DENSE = 1.6
+# Flops of a DenseNet grow as the number of layers to this power: each layer reads the outputs of all layers before it.
+_DENSENET_EXPONENT = 1.6
 
 
 def _dpn_wider(args: Args, by: Multipliers) -> Args:
@@ -131,12 +132,12 @@ SPECS |= {
         multiple=32,
     ),
     "dla.DLA": ScalingSpec(
-        depth=(Custom(_dla_deeper, _dla_weighed),),
+        depth=(Custom(_dla_deeper, _dla_weighted_blocks),),
         width=(Width("channels.0"), Width("channels.1"), *(Width(f"channels.{i}", _dla_unit) for i in range(2, 6))),
         multiple=32,
     ),
     "densenet.DenseNet": ScalingSpec(
-        depth=(Depth("block_config").measured_by(lambda args: [sum(args["block_config"]) ** _DENSE]),),
+        depth=(Depth("block_config").measured_by(lambda args: [sum(args["block_config"]) ** _DENSENET_EXPONENT]),),
         width=(Width("growth_rate", 4),),
         multiple=32,  # pooling drops a last odd row
     ),

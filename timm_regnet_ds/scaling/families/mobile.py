@@ -67,6 +67,7 @@ _HRNET_STAGES = ("stage2", "stage3", "stage4")
 def _hrnet_flops(args: Args) -> tuple[float, float]:
     """Estimate flops per position: those that stay (stem, first stage and head) and those of the branches."""
     cfg = args["model_cfg"]
+    # The stem and the head have about 365,000; the first stage has three bottlenecks.
     fixed = 365_000 + 3 * 17 * cfg["stage1"]["num_channels"][0] ** 2
     # Each branch of a module has three blocks of two convolutions.
     modules = ((cfg[name]["num_modules"], cfg[name]["num_channels"]) for name in _HRNET_STAGES)

@@ -97,6 +97,7 @@ WRAPPERS["convolutions"] = Wrapper(Convolutions, Convolutions.of)
 
 
 def deeper_convolutions(args: Args, by: Multipliers) -> Args:
+    """Scale the depths of the embedding's stages."""
     found = Convolutions.of(args)
     if by.depth == 1 or not found:
         return args
@@ -104,6 +105,7 @@ def deeper_convolutions(args: Args, by: Multipliers) -> Args:
 
 
 def wider_convolutions(args: Args, by: Multipliers) -> Args:
+    """Scale the widths of the embedding's stem and stages."""
     found = Convolutions.of(args)
     if by.width == 1 or not found:
         return args
@@ -114,6 +116,7 @@ def wider_convolutions(args: Args, by: Multipliers) -> Args:
 
 
 def convolutions_depths(args: Args) -> list[float]:
+    """Return the numbers of blocks of the embedding's stages."""
     return list(getattr(Convolutions.of(args), "layers", ()))
 
 

@@ -11,7 +11,7 @@ __all__ = ["WRAPPERS", "Wrapper"]
 
 @dataclass(frozen=True)
 class Wrapper:
-    """How a saved model gets such an object back.
+    """How such an object is recognized, and how it is made again for a saved model.
 
     Attributes:
         kind: the object's class, or the object itself if it is a function.
@@ -22,7 +22,7 @@ class Wrapper:
     from_base: Callable[[Args], Any]
 
     def matches(self, value: Any) -> bool:
-        """Whether an argument is such an object."""
+        """Return whether an argument is such an object."""
         return value is self.kind or type(value) is self.kind
 
 
