@@ -19,7 +19,7 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 
 # timm's own suite on every model of this project and on a scaled model of each of timm's classes; `make test` runs it
-# on one model of each family and size, and on scaled models of a few classes.
+# on one model of each family, and on scaled models of a few classes.
 test-timm: $(VENV)/.test
 	TIMM_TESTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_timm_suite.py tests/test_timm_suite_scaled.py
 

@@ -161,6 +161,7 @@ def test_killed_at_random_a_run_loses_the_measurement_in_progress_alone(tmp_path
     assert sorted(row["model_args"]["widths"][0] for row in rows) == list(range(8, 40, 8))
 
 
+@pytest.mark.filterwarnings("default:.*is incomplete")
 def test_a_broken_last_line_is_left_out(tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     list(run_jobs(jobs([8]), path))

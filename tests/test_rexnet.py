@@ -202,16 +202,6 @@ def test_grad_checkpointing(name: str) -> None:
         torch.testing.assert_close(p.grad, q.grad)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_compile_and_export(name: str) -> None:
-    model = timm.create_model(name).eval()
-    x = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        expected = model(x)
-        torch.testing.assert_close(torch.compile(model, backend="eager", fullgraph=True)(x), expected)
-        torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
-
-
 # -------------------------------------------------------------------------------------------------------- bad inputs
 
 
