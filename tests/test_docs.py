@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from timm_regnet_ds import list_models
 from timm_regnet_ds.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,10 @@ MODELS = (ROOT / "docs" / "models.md").read_text()
 def test_commands_of_the_readme(line, capsys):
     assert main(shlex.split(line)) == 0
     assert f"$ timm-regnet-ds {line}\n{capsys.readouterr().out}" in README
+
+
+def test_the_readme_counts_the_models():
+    assert f"\nAll {len(list_models())} with their complexity:" in README
 
 
 @pytest.mark.parametrize("page", PAGES)

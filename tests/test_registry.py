@@ -49,4 +49,4 @@ def test_ours_are_listed_from_small_to_large():
     assert trd.list_models("regnetx_*")[:5] == [f"regnetx_{s}" for s in ("200mf", "400mf", "600mf", "800mf", "1_6gf")]
     assert set(trd.list_models()) <= set(timm.list_models())
     assert "resnet18" not in trd.list_models()
-    assert len(trd.list_models()) == len(set(trd.list_models())) == 164
+    assert len(trd.list_models()) == len(set(trd.list_models()))
