@@ -24,6 +24,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "mobilenetv5_base": {"channel_multiplier": 0.25, **_images(128)},
     "mobilenetv5_300m_enc": {"channel_multiplier": 0.25, **_images(128)},
     "naflexvit_base_patch16_gap": {"depth": 4, **_images(64)},
+    "nasnetalarge": _images(96),
+    "pnasnet5large": _images(96),
     "qwen3_vit_88m": {"depth": 4, "img_size": 64, "embed_dim": 384, "num_heads": 6},
     "qwen3_vit_88m_enc": {"depth": 4, "img_size": 64, "embed_dim": 384, "num_heads": 6},
     "samvit_base_patch16_224": {"depth": 4, "global_attn_indexes": [1, 3]},
