@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
-JOBS ?= 2
+# One more than the cores of a small machine: tests that wait for processes leave a core idle.
+JOBS ?= 3
 
 .PHONY: demo test test-timm test-spaces test-oldest lint docs bench clean
 
