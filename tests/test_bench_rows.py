@@ -168,7 +168,7 @@ def test_a_broken_last_line_is_left_out(tmp_path, capsys):
     with open(path, "a") as file:
         file.write('{"kind": "measurement", "ver')
     assert main(["report", str(path), "--output", str(tmp_path / "report")]) == 0
-    assert f"timm-regnet-ds: {path}: line 2 is incomplete and left out\n" in capsys.readouterr().err
+    assert f"timm-regnet-ds: {path}: line 2 is incomplete and was skipped\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
