@@ -1,0 +1,198 @@
+"""Added blocks that pass on what they take, and can learn."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .dims import Dim, resolve, same
+from .maps import OLD, Policy, index_map
+from .record import tensors
+
+__all__ = ["become_identity", "become_projection"]
+
+# A difference to the block's input below this share of its largest value is rounding.
+_ROUNDING = 1e-6
+
+_LAYERS = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
+
+
+class _Unit:
+    """A module's own parameters, which are set to zero and restored together."""
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.values = [p.detach().clone() for p in parameters]
+
+    def zero(self) -> None:
+        for p in self.parameters:
+            p.zero_()
+
+    def restore(self) -> None:
+        for p, value in zip(self.parameters, self.values, strict=True):
+            p.copy_(value)
+
+
+@torch.no_grad()
+def become_identity(block: nn.Module, args: Any, kwargs: Any, shared: Iterable[int] = ()) -> str | None:
+    """Change as few weights of a block as needed so that it returns its input.
+
+    Args:
+        block: in evaluation mode.
+        args, kwargs: what it is called with.
+        shared: ids of parameters that other modules use too, which stay.
+
+    Returns:
+        How it became one, or None where it cannot; then it is as before.
+    """
+    wanted = tensors(args) or tensors(kwargs)
+    if not wanted:
+        return None
+
+    def is_identity() -> bool | None:
+        found = tensors(block(*copy.deepcopy(args), **copy.deepcopy(kwargs)))
+        if not found or found[0].shape != wanted[0].shape:
+            return None
+        pairs = [(a, b) for a, b in zip(found, wanted, strict=False) if a.shape == b.shape and a.is_floating_point()]
+        return all(float((a - b).abs().max()) <= _ROUNDING * float(b.abs().max()) for a, b in pairs)
+
+    owned = set(shared)
+    units = []
+    for module in block.modules():
+        parameters = [p for p in module.parameters(recurse=False) if id(p) not in owned]
+        owned.update(map(id, parameters))
+        if parameters:
+            units.append(_Unit(parameters))
+    if not units:
+        return "no weights" if is_identity() else None
+    for unit in units:
+        unit.zero()
+    found = is_identity()
+    if found is None:
+        how = None
+    elif found:
+        _restore_most(units, is_identity)
+        how = "the last layer of each branch is zero"
+    else:
+        how = _pass_through(block, units, is_identity)
+    if how is None:
+        for unit in units:
+            unit.restore()
+    return how
+
+
+def _restore_most(units: list[_Unit], is_identity: Callable[[], bool | None]) -> None:
+    """Restore all units that can be restored while the block stays an identity, the first ones first."""
+    for unit in units:
+        unit.restore()
+        if not is_identity():
+            unit.zero()
+
+
+def _pass_through(block: nn.Module, units: list[_Unit], is_identity: Callable[[], bool | None]) -> str | None:
+    """Let a few layers pass their input on, where a block has no shortcut; all other branches are zero."""
+    layers = [m for m in block.modules() if isinstance(m, _LAYERS) and m.weight is not None]
+    layers = [m for m in layers if any(m.weight is p for unit in units for p in unit.parameters)]
+    for count in (1, 2, 3, len(layers)):
+        for start in range(len(layers) - count + 1):
+            for unit in units:
+                unit.zero()
+            chosen = layers[start : start + count]
+            if not all(_pass(layer) for layer in chosen):
+                continue
+            if is_identity():
+                held = {id(p) for layer in chosen for p in layer.parameters()}
+                _restore_most([u for u in units if not any(id(p) in held for p in u.parameters)], is_identity)
+                return "a layer passes its input on"
+    return None
+
+
+def _pass(layer: Any) -> bool:
+    """Make a layer an identity."""
+    if isinstance(layer, nn.Conv2d):
+        middle = [k // 2 for k in layer.kernel_size]
+        width, groups = layer.in_channels // layer.groups, layer.groups
+        if layer.in_channels != layer.out_channels or any(k % 2 == 0 for k in layer.kernel_size):
+            return False
+        layer.weight.zero_()
+        for i in range(width * groups):
+            layer.weight[i, i % width, middle[0], middle[1]] = 1
+    elif isinstance(layer, nn.Linear):
+        if layer.in_features != layer.out_features:
+            return False
+        nn.init.eye_(layer.weight)
+    else:
+        if layer.running_mean is None:
+            return False
+        layer.weight.copy_((layer.running_var + layer.eps).sqrt())
+        layer.bias.copy_(layer.running_mean)
+        return True
+    if layer.bias is not None:
+        layer.bias.zero_()
+    return True
+
+
+@torch.no_grad()
+def become_projection(block: nn.Module, before: list[Dim] | None, after: list[Dim] | None, policy: Policy) -> str | None:
+    """Let a projection of a shortcut that the base does not have pass the base's channels on.
+
+    Args:
+        block: a 1×1 convolution, with norms.
+        before, after: the dimensions of its input and of its output.
+        policy: what new channels are.
+    """
+    if before is None or after is None or len(before) != len(after) or len(before) not in (3, 4):
+        return None
+    convs = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
+    axis = 1
+    taken, made = resolve(before[axis]), resolve(after[axis])
+    if taken is made or (same(taken) and same(made)) or taken.base != made.base or len(convs) != 1:
+        return None
+    conv = convs[0]
+    if conv.groups != 1 or (conv.in_channels, conv.out_channels) != (taken.grown, made.grown):
+        return None
+    ins, outs = index_map(taken, policy), index_map(made, policy)
+    places = {int(ins.source[i]): int(i) for i in ins.where(OLD)}
+    rows = torch.from_numpy(np_known(outs))
+    conv.weight[rows] = 0
+    middle = [k // 2 for k in conv.kernel_size]
+    for row in rows.tolist():
+        source = int(outs.source[row])
+        if source in places:
+            conv.weight[row, places[source], middle[0], middle[1]] = 1
+    if conv.bias is not None:
+        conv.bias[rows] = 0
+    for norm in block.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is not None:
+            norm.weight[rows] = (norm.running_var[rows] + norm.eps).sqrt()  # type: ignore[index]
+            norm.bias[rows] = norm.running_mean[rows]
+    return "a projection passes the base's channels on"
+
+
+def np_known(found: Any) -> Any:
+    from .maps import COPY
+
+    return found.where(OLD, COPY)
+
+
+def captured(model: nn.Module, inputs: Iterable[Tensor], names: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """What some modules are called with first, in one forward."""
+    found: dict[str, tuple[Any, Any]] = {}
+    modules = dict(model.named_modules())
+    handles = []
+    for name in names:
+
+        def hook(module: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+            if name not in found:
+                found[name] = copy.deepcopy(args), copy.deepcopy(kwargs)
+
+        handles.append(modules[name].register_forward_pre_hook(hook, with_kwargs=True))
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
