@@ -84,8 +84,8 @@ class _Work:
         self, base: nn.Module, grown: nn.Module, between: nn.Module | None, input_size: Sequence[int], images: int
     ) -> None:
         self.grown = grown
-        self.model = copy.deepcopy(grown).cpu().double().eval()
-        reference = copy.deepcopy(base).cpu().double().eval()
+        self.model = copy.deepcopy(grown).cpu().double()
+        reference = _evaluating(copy.deepcopy(base).cpu().double())
         self.alignment = align(reference, self.model, between)
         self.base_state = dict(reference.state_dict())
         self.fresh = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -100,7 +100,8 @@ class _Work:
         known = self.base_state.keys() | {name for name, _ in reference.named_buffers(remove_duplicate=False)}
         names = {name: alignment.name(name) for name in _names(self.model)}
         plan = Plan(dict(alignment.modules), {name: old for name, old in names.items() if old in known})
-        return trace(plan, record(reference, self.x), record(self.model, self.x, list(alignment.added)))
+        grown = record(_evaluating(self.model), self.x, list(alignment.added))
+        return trace(plan, record(reference, self.x), grown)
 
     def is_useful(self, policy: Policy) -> bool:
         """Whether a policy differs from those before it."""
@@ -116,17 +117,21 @@ class _Work:
         plan, model = self.plan, self.model
         assigned = assign(plan, self.base_state, self.fresh, policy)
         self._copy_neighbours(assigned.state)
-        model.load_state_dict(assigned.state)
+        self._load(assigned.state)
         added = self._make_identities(policy)
         state = {name: value.clone() for name, value in model.state_dict().items()}
         error = self.error()
         freed = free_zero_inputs(model, self.x, plan, Assigned(state, assigned.maps), self.fresh)
         if freed:
-            model.load_state_dict(state | freed)
+            self._load(state | freed)
             again = self.error()
             if again <= max(error, EXACT / 10):
                 state, error = state | freed, again
         return _Result(error, state, assigned, added)
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        self.model.load_state_dict(state)
+        _evaluating(self.model)
 
     def error(self) -> float:
         return compare(self.wanted, outputs(self.model, self.tests), self.plan.outputs)
@@ -189,6 +194,11 @@ class _Work:
             widened,
             tuple(dict.fromkeys(self.plan.conflicts)),
         )
+
+
+def _evaluating(model: nn.Module) -> nn.Module:
+    """In evaluation mode, by way of training mode: some attention layers keep a table of biases between the two."""
+    return model.train().eval()
 
 
 def _names(model: nn.Module) -> list[str]:

@@ -62,8 +62,10 @@ class Recording:
     added: dict[str, tuple[list[Ref], list[Ref]]]
 
 
-# Operators that say nothing of dimensions and that one model may call where the other does not.
-_IGNORED = {"lift_fresh", "device", "detach", "detach_", "alias", "_assert_async", "_local_scalar_dense", "is_nonzero"}
+# Operators that return their argument, and operators that return no tensor. One model may call them where the other
+# does not: a slice of all elements is an alias.
+_SAME = {"lift_fresh", "detach", "detach_", "alias", "contiguous"}
+_IGNORED = _SAME | {"device", "_assert_async", "_local_scalar_dense", "is_nonzero"}
 
 
 class _Recorder(TorchDispatchMode):
@@ -91,6 +93,8 @@ class _Recorder(TorchDispatchMode):
         before = None if self.in_added else (self.refs(args), self.refs(kwargs))
         out = func(*args, **kwargs)
         name = func._schema.name.partition("::")[2]
+        if name in _SAME and isinstance(out, torch.Tensor):
+            self.ids[out] = self.ref(args[0]).id
         if before is not None and name not in _IGNORED:
             schema = func._schema.arguments
             named = {a.name: a.default_value for a in schema if a.has_default_value()}
