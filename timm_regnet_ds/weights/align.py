@@ -114,25 +114,23 @@ def _kind(module: nn.Module) -> str:
 
 def _matched(ours: Children, theirs: Children) -> dict[int, int]:
     """Index of a child of the grown model to that of the base's, in order: as many as can be, as alike as can be."""
-    levels: list[Callable[[nn.Module], str]] = [_signature, _kind, lambda module: type(module).__name__]
-    described = [[[level(m) for level in levels] for _, m in children] for children in (ours, theirs)]
+    kinds, shapes = ([[describe(m) for _, m in children] for children in (ours, theirs)] for describe in (_kind, _signature))
 
-    def alike(i: int, k: int) -> float:
-        named = 0.1 * (ours[i][0] == theirs[k][0])
-        for level, weight in enumerate((100.0, 10.0, 1.0)):
-            if described[0][i][level] == described[1][k][level]:
-                return weight + named
-        return 0.0
+    def likeness(i: int, k: int) -> float:
+        return (shapes[0][i] == shapes[1][k]) + 0.1 * (ours[i][0] == theirs[k][0])
 
-    for level in (0, 1):  # a complete match by the strictest description that has one
+    # A complete match by the strictest description that has one; then the one with the most similar blocks.
+    classes = [[type(m).__name__ for _, m in children] for children in (ours, theirs)]
+    found: dict[int, int] = {}
+    for described in (shapes, kinds, classes):
         found = _longest(
             len(ours),
             len(theirs),
-            lambda i, k, level=level: alike(i, k) if described[0][i][level] == described[1][k][level] else 0.0,
+            lambda i, k, d=described: 1000 + likeness(i, k) if d[0][i] == d[1][k] else 0.0,
         )
         if len(found) == len(ours):
-            return found
-    return _longest(len(ours), len(theirs), alike)
+            break
+    return found
 
 
 def _longest(rows: int, columns: int, score: Callable[[int, int], float]) -> dict[int, int]:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .maps import COPY, FRESH, MEAN, OLD, ZERO, Map, Policy, index_map
+from .maps import COPY, FRESH, MEAN, OLD, ZERO, Map, Policy, index_map, scale_map
 from .plan import Plan
 
 __all__ = ["Assigned", "assign"]
@@ -54,6 +54,9 @@ def assign(plan: Plan, base: Mapping[str, Tensor], fresh: Mapping[str, Tensor], 
             state[name] = _assign_one(plan, name, old.to(new), new, maps[name], generator)
     for name in maps:
         _settle_new(plan, name, base, state, maps[name])
+    for name in plan.dims.keys() & state.keys():
+        if state[name].is_floating_point() and state[name].ndim:
+            _rescale(plan, name, state[name])
     return Assigned(state, maps)
 
 
@@ -147,11 +150,28 @@ def _settle_new(
             rows[mean] = _mean(plan, name, base, rows[old])
 
 
+def _rescale(plan: Plan, name: str, weight: Tensor) -> None:
+    """Make up for constants of the class, such as the scale of attention, and for copies of queries and keys."""
+    kind = plan.kinds.get(name)
+    if plan.scales and kind not in ("scale", "depthwise"):
+        inputs = plan.input_axes(name)
+        for axis, dim in enumerate(plan.dims[name]):
+            scale = scale_map(dim, plan.scales)
+            if (scale == 1).all():
+                continue
+            power = -1 if axis in inputs else 2 if name.endswith("running_var") else 1
+            shape = [1] * weight.ndim
+            shape[axis] = -1
+            weight *= torch.from_numpy(scale**power).to(weight).reshape(shape)
+    if name in plan.factors:
+        weight *= plan.factors[name]
+
+
 def _mean(plan: Plan, name: str, base: Mapping[str, Tensor], rows: Tensor) -> Tensor:
     """The mean of the old outputs, as they are after the scales that follow."""
     weight = plan.bias_of.get(name, name)
     scale = None
-    for other in plan.scales.get(weight, []):
+    for other in plan.multipliers.get(weight, []):
         values = base[plan.names[other]].flatten().to(rows)
         scale = values if scale is None else scale * values
     if scale is None or len(scale) != len(rows):

@@ -1,5 +1,6 @@
 """Index maps: which channel of the base each channel of the grown model repeats."""
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from .dims import Concat, Dim, Groups, Leaf, Product, resolve
 
-__all__ = ["COPY", "FRESH", "MEAN", "OLD", "ZERO", "Map", "Policy", "index_map"]
+__all__ = ["COPY", "FRESH", "MEAN", "OLD", "ZERO", "Map", "Policy", "index_map", "scale_map"]
 
 # What a channel of the grown model is.
 OLD = 0  # one of the base, in the order of the base
@@ -73,7 +74,11 @@ def index_map(dim: Dim, policy: Policy) -> Map:
 def _leaf_map(dim: Leaf, policy: Policy) -> Map:
     new = max(0, dim.grown - dim.base)
     old = np.arange(min(dim.base, dim.grown))
-    copies = policy is Policy.COPY or (policy is Policy.MIXED and dim.marks and dim.base and dim.grown % dim.base == 0)
+    # Queries and keys are copied at any ratio: `scale_map` makes up for it.
+    is_multiple = bool(dim.base) and dim.grown % dim.base == 0
+    copies = (
+        policy is Policy.COPY or "contraction" in dim.marks or (policy is Policy.MIXED and dim.marks and is_multiple)
+    )
     if copies and dim.base:
         state = np.repeat([OLD, COPY], [len(old), new])
         return Map(np.arange(dim.grown) % dim.base, state)
@@ -105,3 +110,25 @@ def _concat_map(dim: Concat, policy: Policy) -> Map:
         states.append(inner.state)
         start += part.base
     return Map(np.concatenate(sources), np.concatenate(states))
+
+
+def scale_map(dim: Dim, scales: Mapping[Leaf, float]) -> NDArray[np.float64]:
+    """By how much each channel of a grown dimension differs from the base's.
+
+    Args:
+        dim: the dimension.
+        scales: of leaves that queries and keys are summed over, the factor by which constants change the sum. Each
+            channel, and each of its copies, is so small that the sum stays what it was.
+    """
+    dim = resolve(dim)
+    if isinstance(dim, Leaf) and dim in scales:
+        source = np.arange(dim.grown) % max(dim.base, 1)
+        return np.asarray((scales[dim] * np.bincount(source)[source]) ** -0.5)
+    if isinstance(dim, Product):
+        scale = np.ones(1)
+        for part in dim.parts:
+            scale = np.outer(scale, scale_map(part, scales)).ravel()
+        return scale
+    if isinstance(dim, Concat):
+        return np.concatenate([scale_map(part, scales) for part in dim.parts])
+    return np.ones(dim.grown)

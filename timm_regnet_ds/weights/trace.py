@@ -37,6 +37,8 @@ class Tracer:
         self.origin: dict[int, str] = {}  # the parameter that a tensor is, or is a view of
         self.writer: dict[int, str] = {}  # the weight that made a tensor
         self.gain: dict[int, float] = {}  # by how much a tensor differs from the base's if new channels are zero
+        self.factor: dict[int, float] = {}  # by how much constants of the class make a tensor differ from the base's
+        self.contracted: dict[int, Dim] = {}  # the dimension that a product of queries and keys has summed over
         self.marked: list[tuple[str, Dim]] = []
         for name, ref in grown.parameters.items():
             mine = base.parameters.get(plan.names.get(name, ""))
@@ -133,10 +135,12 @@ class Call:
             self.plan.kinds.setdefault(name, kind)
         return name
 
-    def read(self, argument: str, dim: Dim, kind: str = "dense") -> str | None:
-        """Note that a weight sums over a dimension; its name, or None for an activation."""
+    def read(self, argument: str, dim: Dim, kind: str = "dense", factor: float = 1.0) -> str | None:
+        """Note that a weight sums over a dimension of a tensor that differs by a factor; None for an activation."""
         name = self.parameter(argument)
         if name is not None:
+            if factor != 1.0:
+                self.plan.factors[self.plan.standard_gains.get(name, name)] = 1 / factor
             self.plan.reads.setdefault(name, []).append(dim)
             self.plan.kinds[name] = kind
             self.tracer.writer[self.grown_out[0].id] = name
@@ -160,6 +164,15 @@ class Call:
         gain = self.tracer.gain.get(self.grown_in[argument].id, 1.0) ** power
         self.set_gain(gain)
 
+    def factor(self, argument: int = 0) -> float:
+        """By how much constants of the class make an input differ from the base's."""
+        return self.tracer.factor.get(self.grown_in[argument].id, 1.0)
+
+    def set_factor(self, factor: float) -> None:
+        """The output differs by a factor."""
+        if abs(factor - 1.0) > 1e-9:
+            self.tracer.factor[self.grown_out[0].id] = factor
+
     def set_gain(self, gain: float) -> None:
         if gain != 1.0:
             self.tracer.gain[self.grown_out[0].id] = gain
@@ -172,6 +185,8 @@ def trace(plan: Plan, base: Recording, grown: Recording) -> Plan:
     tracer = Tracer(plan, base, grown)
     for ours, theirs in _matched(base.ops, grown.ops, plan):
         _step(tracer, ours, theirs)
+    for dim, factor in plan.contractions:
+        plan.scale(dim, factor)
     for what, dim in tracer.marked:
         for leaf in leaves(dim):
             if leaf.base != leaf.grown:
@@ -233,7 +248,12 @@ _PASSED_ON = {
     *("reshape", "select", "slice", "roll", "constant_pad_nd", "index", "flip", "contiguous", "repeat"),
 }
 # Operators that multiply their result by what their argument is multiplied by.
-_HOMOGENEOUS = _PASSED_ON | {"abs", "relu", "relu_", "neg", "linalg_vector_norm", "norm", "sum", "clamp", "clamp_min", "max", "amax"}
+_HOMOGENEOUS = _PASSED_ON | {"abs", "relu", "relu_", "neg", "linalg_vector_norm", "norm", "sum", "max", "amax"}
+_HOMOGENEOUS |= {"avg_pool2d", "_adaptive_avg_pool2d", "max_pool2d_with_indices", "mean", "hardtanh_zero"}
+
+
+# Operators between the product of queries and keys and its softmax.
+_LOGITS = _PASSED_ON | {"mul", "mul_", "div", "div_", "add", "add_", "masked_fill", "masked_fill_", "sub"}
 
 
 def _follow(tracer: Tracer, call: Call) -> None:
@@ -245,8 +265,12 @@ def _follow(tracer: Tracer, call: Call) -> None:
         for known in (tracer.origin, tracer.writer):
             if first in known:
                 known[out] = known[first]
-    if call.name in _HOMOGENEOUS and first in tracer.gain:
-        tracer.gain.setdefault(out, tracer.gain[first])
+    if call.name in _HOMOGENEOUS:
+        for known in (tracer.gain, tracer.factor):
+            if first in known:
+                known.setdefault(out, known[first])
+    if call.name in _LOGITS and first in tracer.contracted:
+        tracer.contracted.setdefault(out, tracer.contracted[first])
 
 
 def _default(call: Call) -> Dims | None:

@@ -20,7 +20,7 @@ def mul(call: Call) -> list[Dim]:
                 continue
             call.plan.kinds.setdefault(name, "scale")
             if scaled in tracer.writer:
-                call.plan.scales.setdefault(tracer.writer[scaled], []).append(name)
+                call.plan.multipliers.setdefault(tracer.writer[scaled], []).append(name)
                 tracer.writer[out] = tracer.writer[scaled]
             if gain != 1.0:
                 call.plan.gains[name] = 1 / gain
@@ -28,7 +28,19 @@ def mul(call: Call) -> list[Dim]:
     if numbers[0] in tracer.origin and (len(numbers) == 1 or numbers[1] not in tracer.writer):
         tracer.origin.setdefault(out, tracer.origin[numbers[0]])
     call.set_gain(gain)
+    call.set_factor(_factor(call, inverse))
     return dims
+
+
+def _factor(call: Call, inverse: float) -> float:
+    """By how much the product differs from the base's because of constants."""
+    factor = call.factor(0)
+    if len(call.grown_in) == 2:
+        return float(factor * call.factor(1) ** inverse)
+    ours, theirs = call.base.get("other"), call.grown.get("other")
+    if isinstance(ours, (int, float)) and isinstance(theirs, (int, float)) and ours and theirs:
+        factor *= (theirs / ours) ** inverse
+    return float(factor)
 
 
 @rule("add", "add_", "sub", "sub_", "rsub")
@@ -39,6 +51,11 @@ def add(call: Call) -> list[Dim]:
         name = tracer.origin.get(ref.id)
         if name is not None:
             call.plan.kinds.setdefault(name, "shift")
+    factors = [call.factor(k) for k in range(len(call.grown_in))]
+    if len(set(factors)) == 1:
+        call.set_factor(factors[0])
+    elif not call.has("other") or call.grown["other"].id not in tracer.origin:
+        call.unifier.conflict(f"tensors are added that constants of the class make {factors} times the base's")
     if len(call.grown_in) == 1:  # a constant is added
         call.scale_by(0, 1.0)
         if call.grown_in[0].id in tracer.origin:

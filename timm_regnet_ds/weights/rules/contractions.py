@@ -39,7 +39,7 @@ def convolution(call: Call) -> list[Dim]:
         call.unify(weight[0], product([group, Leaf(outputs[0] // groups[0], outputs[1] // groups[1])]))
         out, read = weight[0], weight[1]
         kind = "depthwise" if width == 1 else "dense"
-    name = call.read("weight", read, kind)
+    name = call.read("weight", read, kind, call.factor(0))
     call.add_bias("bias", out, name)
     spatial = [
         dim if size(dim) == one else Leaf(*one) for dim, one in zip(x[2:], call.out_sizes()[2:], strict=True)
@@ -56,9 +56,12 @@ def _packs(groups: tuple[int, int], width: tuple[int, int], rows: tuple[int, int
 def _multiply(call: Call, x: Sequence[Dim], y: Sequence[Dim], left: str, right: str) -> str | None:
     """``x @ y``: the dimensions that are summed over become one. The name of the weight, if one factor is one."""
     call.unify(x[-1], y[-2])
-    name = call.read(right, y[-2]) or call.read(left, x[-1])
+    tracer = call.tracer
+    factors = [tracer.factor.get(call.grown[side].id, 1.0) for side in (left, right)]
+    name = call.read(right, y[-2], factor=factors[0]) or call.read(left, x[-1], factor=factors[1])
     if name is None:
-        call.mark("contraction", x[-1])
+        call.set_factor(factors[0] * factors[1])
+        tracer.contracted[call.grown_out[0].id] = x[-1]
     return name
 
 
@@ -104,7 +107,7 @@ def mv(call: Call) -> list[Dim]:
 def linear(call: Call) -> list[Dim]:
     x, weight = call.dims("input"), call.dims("weight")
     call.unify(x[-1], weight[1])
-    name = call.read("weight", weight[1])
+    name = call.read("weight", weight[1], factor=call.factor(0))
     call.add_bias("bias", weight[0], name)
     return [*x[:-1], weight[0]]
 
@@ -121,7 +124,11 @@ def linear(call: Call) -> list[Dim]:
 )
 def attention(call: Call) -> list[Dim]:
     query, key, value = call.dims("query"), call.dims("key"), call.dims("value")
-    call.mark("contraction", query[-1])
+    factor = call.factor(0) * call.factor(1)
+    (size_before, size_after) = call.sizes("query")[-1]
+    ours, theirs = call.base.get("scale"), call.grown.get("scale")
+    factor *= (theirs or size_after**-0.5) / (ours or size_before**-0.5)
+    call.plan.contractions.append((query[-1], factor))
     call.unify(query[-1], key[-1])
     call.unify(key[-2], value[-2])
     for q, k, v in zip(query[:-2], key[:-2], value[:-2], strict=True):

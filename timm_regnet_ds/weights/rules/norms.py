@@ -25,6 +25,8 @@ def batch_norm(call: Call) -> list[Dim]:
     if standardized := call.parameter("input"):
         call.plan.standardized.add(standardized)
         call.tracer.origin[call.grown_out[0].id] = standardized
+        if gain := call.parameter("weight"):
+            call.plan.standard_gains[standardized] = gain
         call.mark("norm", x[2])
     return list(x)
 
@@ -102,4 +104,7 @@ def reduction(call: Call) -> list[Dim]:
 def softmax(call: Call) -> list[Dim]:
     x = call.inputs[0]
     call.mark("mean", x[call.axis("dim", len(x))])
+    summed = call.tracer.contracted.get(call.grown_in[0].id)
+    if summed is not None:
+        call.plan.contractions.append((summed, call.factor(0)))
     return list(x)
