@@ -114,7 +114,9 @@ def _kind(module: nn.Module) -> str:
 
 def _matched(ours: Children, theirs: Children) -> dict[int, int]:
     """Index of a child of the grown model to that of the base's, in order: as many as can be, as alike as can be."""
-    kinds, shapes = ([[describe(m) for _, m in children] for children in (ours, theirs)] for describe in (_kind, _signature))
+    kinds, shapes = (
+        [[describe(m) for _, m in children] for children in (ours, theirs)] for describe in (_kind, _signature)
+    )
 
     def likeness(i: int, k: int) -> float:
         return (shapes[0][i] == shapes[1][k]) + 0.1 * (ours[i][0] == theirs[k][0])
@@ -123,11 +125,11 @@ def _matched(ours: Children, theirs: Children) -> dict[int, int]:
     classes = [[type(m).__name__ for _, m in children] for children in (ours, theirs)]
     found: dict[int, int] = {}
     for described in (shapes, kinds, classes):
-        found = _longest(
-            len(ours),
-            len(theirs),
-            lambda i, k, d=described: 1000 + likeness(i, k) if d[0][i] == d[1][k] else 0.0,
-        )
+
+        def score(i: int, k: int, described: list[list[str]] = described) -> float:
+            return 1000 + likeness(i, k) if described[0][i] == described[1][k] else 0.0
+
+        found = _longest(len(ours), len(theirs), score)
         if len(found) == len(ours):
             break
     return found

@@ -1,4 +1,4 @@
-"""Weights of inputs that are zero anyway, which may be what they are freshly, so that gradients reach what makes them."""
+"""Weights that read inputs which are zero anyway: fresh ones, so that gradients reach what makes the inputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .dims import Dim, resolve, same
-from .maps import OLD, Policy, index_map
+from .maps import COPY, OLD, Policy, index_map
 from .record import tensors
 
 __all__ = ["become_identity", "become_projection"]
@@ -160,7 +160,9 @@ def _pass(layer: Any) -> bool:
 
 
 @torch.no_grad()
-def become_projection(block: nn.Module, before: list[Dim] | None, after: list[Dim] | None, policy: Policy) -> str | None:
+def become_projection(
+    block: nn.Module, before: list[Dim] | None, after: list[Dim] | None, policy: Policy
+) -> str | None:
     """Let a projection of a shortcut that the base does not have pass the base's channels on.
 
     Args:
@@ -180,7 +182,7 @@ def become_projection(block: nn.Module, before: list[Dim] | None, after: list[Di
         return None
     ins, outs = index_map(taken, policy), index_map(made, policy)
     places = {int(ins.source[i]): int(i) for i in ins.where(OLD)}
-    rows = torch.from_numpy(np_known(outs))
+    rows = torch.from_numpy(outs.where(OLD, COPY))
     conv.weight[rows] = 0
     middle = [k // 2 for k in conv.kernel_size]
     for row in rows.tolist():
@@ -194,12 +196,6 @@ def become_projection(block: nn.Module, before: list[Dim] | None, after: list[Di
             norm.weight[rows] = (norm.running_var[rows] + norm.eps).sqrt()  # type: ignore[index]
             norm.bias[rows] = norm.running_mean[rows]
     return "a projection passes the base's channels on"
-
-
-def np_known(found: Any) -> Any:
-    from .maps import COPY
-
-    return found.where(OLD, COPY)
 
 
 def captured(model: nn.Module, inputs: Iterable[Tensor], names: Iterable[str]) -> dict[str, tuple[Any, Any]]:

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .align import Alignment, align
+from .align import align
 from .assign import Assigned, assign
+from .checks import check_finite
+from .dims import Leaf, leaves
 from .free import free_zero_inputs
 from .identities import become_identity, become_projection, captured
-from .inherited import EXACT, Inherited
-from .maps import OLD, Policy
+from .inherited import EXACT, Inherited, Widened
+from .maps import Policy
 from .plan import Plan
 from .record import record
 from .trace import trace
@@ -41,7 +43,12 @@ def inherit(
 
     Returns:
         What was inherited, with the error that was measured.
+
+    Raises:
+        ValueError: weights that are not finite or on ``meta``, or models that do not run on such images.
     """
+    for model, name in ((base, "the base"), (grown, "the grown model")):
+        check_finite(name, model.state_dict())
     work = _Work(base, grown, between, input_size, images)
     best: tuple[float, Policy, _Result] | None = None
     errors: dict[str, float] = {}
@@ -92,8 +99,13 @@ class _Work:
         generator = torch.Generator().manual_seed(0)
         self.x = [torch.randn(1, *input_size, generator=generator, dtype=torch.float64)]
         self.tests = [torch.randn(images, *input_size, generator=generator, dtype=torch.float64)]
-        self.plan = self._trace(reference)
-        self.wanted = outputs(reference, self.tests)
+        try:
+            self.plan = self._trace(reference)
+            self.wanted = outputs(reference, self.tests)
+        except Exception as error:
+            raise ValueError(
+                f"{type(base).__name__} cannot be traced on images of {tuple(input_size)}: {error}"
+            ) from error
 
     def _trace(self, reference: nn.Module) -> Plan:
         alignment = self.alignment
@@ -101,6 +113,9 @@ class _Work:
         names = {name: alignment.name(name) for name in _names(self.model)}
         plan = Plan(dict(alignment.modules), {name: old for name, old in names.items() if old in known})
         grown = record(_evaluating(self.model), self.x, list(alignment.added))
+        self.shapes = {
+            name: bool(ins and outs) and ins[0].shape == outs[0].shape for name, (ins, outs) in grown.added.items()
+        }
         return trace(plan, record(reference, self.x), grown)
 
     def is_useful(self, policy: Policy) -> bool:
@@ -170,30 +185,60 @@ class _Work:
     def finish(self, policy: Policy, result: _Result, errors: Mapping[str, float]) -> Inherited:
         """Load the weights into the grown model, and say what they are."""
         self.grown.load_state_dict(result.state)
-        new, inherited, widened = [], [], {}
-        for name, parameter in self.grown.named_parameters():
+        new, inherited = [], []
+        widened: dict[str, Widened] = {}
+        for name, _ in self.grown.named_parameters():
             maps = result.assigned.maps.get(name)
             if name not in self.plan.dims or self.alignment.added_module(name):
                 new.append(name)
             elif maps is None:
                 inherited.append(name)
             else:
-                mask = torch.ones(parameter.shape, dtype=torch.bool)
-                for axis, m in enumerate(maps):
-                    shape = [1] * parameter.ndim
-                    shape[axis] = -1
-                    mask &= torch.from_numpy(m.state == OLD).reshape(shape)
-                widened[name] = ~mask
+                fraction = any(not leaf.base or leaf.grown % leaf.base for leaf in self._leaves(name))
+                widened[name] = Widened(tuple(maps), fraction)
         return Inherited(
-            result.error,
-            policy.value,
-            dict(errors),
-            result.added,
-            tuple(new),
-            tuple(inherited),
-            widened,
-            tuple(dict.fromkeys(self.plan.conflicts)),
+            error=result.error,
+            policy=policy.value,
+            errors=dict(errors),
+            added=result.added,
+            new=tuple(new),
+            inherited=tuple(inherited),
+            widened=widened,
+            reasons=() if result.error < EXACT else tuple(self._reasons(result)),
         )
+
+    def _leaves(self, name: str) -> list[Leaf]:
+        return [leaf for dim in self.plan.dims[name] for leaf in leaves(dim)]
+
+    def _reasons(self, result: _Result) -> list[str]:
+        """Why the outputs differ, as far as tracing and verification know."""
+        stuck = [name for name, how in result.added.items() if how is None and self._has_block(name)]
+        found = []
+        if stuck:
+            kinds = sorted({type(self.model.get_submodule(name)).__name__ for name in stuck})
+            found.append(f"{len(stuck)} added blocks cannot be identities ({', '.join(kinds)}; {stuck[0]})")
+        marks: dict[str, str] = {}
+        for leaf in sorted(self.plan.leaves(), key=lambda leaf: leaf.size):
+            if leaf.base and leaf.grown % leaf.base:
+                for mark in leaf.marks - {"contraction"}:
+                    marks.setdefault(mark, f"{leaf.base} to {leaf.grown} channels")
+        found += [f"{_READERS[mark]} over {what}" for mark, what in marks.items()]
+        if not self.plan.aligned:
+            found.append("the two models do not call the same operators")
+        return found + list(dict.fromkeys(self.plan.conflicts))
+
+    def _has_block(self, name: str) -> bool:
+        """Whether an added module should return its input: what it returns has the shape of what it takes."""
+        before, after = self.plan.added.get(name, ([], []))
+        return bool(before and after) and self.shapes.get(name, False)
+
+
+# What reads all channels of a dimension.
+_READERS = {
+    "norm": "a LayerNorm",
+    "group norm": "a GroupNorm",
+    "mean": "a mean, norm or softmax",
+}
 
 
 def _evaluating(model: nn.Module) -> nn.Module:
@@ -202,4 +247,6 @@ def _evaluating(model: nn.Module) -> nn.Module:
 
 
 def _names(model: nn.Module) -> list[str]:
-    return [name for named in (model.named_parameters, model.named_buffers) for name, _ in named(remove_duplicate=False)]
+    return [
+        name for named in (model.named_parameters, model.named_buffers) for name, _ in named(remove_duplicate=False)
+    ]

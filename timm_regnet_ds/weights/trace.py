@@ -1,7 +1,6 @@
 """Which channel of the grown model corresponds to which of the base: both run, and their operators are compared."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from .dims import Dim, Leaf, leaves, same, size
 from .plan import Plan
@@ -191,7 +190,7 @@ def trace(plan: Plan, base: Recording, grown: Recording) -> Plan:
         for leaf in leaves(dim):
             if leaf.base != leaf.grown:
                 leaf.marks.add(what)
-    plan.outputs = [tracer.dims.get(ref.id) for ref in refs(grown.out if isinstance(grown.out, (list, dict)) else [grown.out])]
+    plan.outputs = [tracer.dims.get(ref.id) for ref in refs([grown.out])]
     for name, (inputs, outputs) in grown.added.items():
         plan.added[name] = [tracer.dims.get(ref.id) for ref in inputs], [tracer.dims.get(ref.id) for ref in outputs]
     plan.conflicts = tracer.unifier.conflicts
@@ -199,7 +198,7 @@ def trace(plan: Plan, base: Recording, grown: Recording) -> Plan:
 
 
 def _matched(base: Sequence[Op], grown: Sequence[Op], plan: Plan) -> Iterator[tuple[Op, Op]]:
-    """Operators that correspond. Those that only the grown model calls, as a loop over its blocks does, are left out."""
+    """Operators that correspond. Those that only one model calls, as a loop over its blocks does, are left out."""
     where = plan.modules
     i = 0
     for n, op in enumerate(grown):
@@ -249,7 +248,7 @@ _PASSED_ON = {
 }
 # Operators that multiply their result by what their argument is multiplied by.
 _HOMOGENEOUS = _PASSED_ON | {"abs", "relu", "relu_", "neg", "linalg_vector_norm", "norm", "sum", "max", "amax"}
-_HOMOGENEOUS |= {"avg_pool2d", "_adaptive_avg_pool2d", "max_pool2d_with_indices", "mean", "hardtanh_zero"}
+_HOMOGENEOUS |= {"avg_pool2d", "_adaptive_avg_pool2d", "max_pool2d_with_indices", "mean"}
 
 
 # Operators between the product of queries and keys and its softmax.
@@ -266,9 +265,9 @@ def _follow(tracer: Tracer, call: Call) -> None:
             if first in known:
                 known[out] = known[first]
     if call.name in _HOMOGENEOUS:
-        for known in (tracer.gain, tracer.factor):
-            if first in known:
-                known.setdefault(out, known[first])
+        for numbers in (tracer.gain, tracer.factor):
+            if first in numbers:
+                numbers.setdefault(out, numbers[first])
     if call.name in _LOGITS and first in tracer.contracted:
         tracer.contracted.setdefault(out, tracer.contracted[first])
 
@@ -283,7 +282,9 @@ def _default(call: Call) -> Dims | None:
         for k in range(len(grown)):
             before, after = call.inputs[0], call.out_sizes(k)
             dims = [dim if size(dim) == one else Leaf(*one) for dim, one in zip(before, after, strict=True)]
-            changed = [d for d, one in zip(before, after, strict=True) if size(d) != one and (not same(d) or one[0] != one[1])]
+            changed = [
+                d for d, one in zip(before, after, strict=True) if size(d) != one and (not same(d) or one[0] != one[1])
+            ]
             if changed:
                 call.unifier.conflict(f"{call.name} changes", *changed)
             if k == 0:

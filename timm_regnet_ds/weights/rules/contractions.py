@@ -41,9 +41,7 @@ def convolution(call: Call) -> list[Dim]:
         kind = "depthwise" if width == 1 else "dense"
     name = call.read("weight", read, kind, call.factor(0))
     call.add_bias("bias", out, name)
-    spatial = [
-        dim if size(dim) == one else Leaf(*one) for dim, one in zip(x[2:], call.out_sizes()[2:], strict=True)
-    ]
+    spatial = [dim if size(dim) == one else Leaf(*one) for dim, one in zip(x[2:], call.out_sizes()[2:], strict=True)]
     return [x[0], out, *spatial]
 
 

@@ -54,7 +54,8 @@ def layer_norm(call: Call) -> list[Dim]:
 @rule("native_group_norm", "group_norm")
 def group_norm(call: Call) -> list[Dim]:
     x = call.dims("input")
-    groups = call.base.get("group", call.base.get("num_groups")), call.grown.get("group", call.grown.get("num_groups"))
+    name = "group" if "group" in call.base else "num_groups"
+    groups = call.base[name], call.grown[name]
     sizes = call.sizes("input")[1]
     call.unify(x[1], product([Leaf(*groups), Leaf(sizes[0] // groups[0], sizes[1] // groups[1])]))
     for argument, kind in (("weight", "norm_weight"), ("bias", "norm_bias")):
