@@ -109,7 +109,8 @@ def _signature(module: nn.Module) -> str:
 
 def _kind(module: nn.Module) -> str:
     """What a module is, without its shapes."""
-    return f"{type(module).__name__} {','.join(module.state_dict())}"
+    strides = [m.stride for m in module.modules() if isinstance(m, nn.Conv2d)]
+    return f"{type(module).__name__} {','.join(module.state_dict())} {strides}"
 
 
 def _matched(ours: Children, theirs: Children) -> dict[int, int]:

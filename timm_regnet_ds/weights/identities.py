@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -62,6 +63,9 @@ def become_identity(block: nn.Module, args: Any, kwargs: Any, shared: Iterable[i
                 return same
         return True
 
+    def ratio() -> float | None:
+        return _times_input(block, *copy.deepcopy(calls[0]))
+
     owned = set(shared)
     units = []
     for module in block.modules():
@@ -80,7 +84,7 @@ def become_identity(block: nn.Module, args: Any, kwargs: Any, shared: Iterable[i
         _restore_most(units, is_identity)
         how = "the last layer of each branch is zero"
     else:
-        how = _pass_through(block, units, is_identity)
+        how = _pass_through(block, units, is_identity, ratio)
     if how is None:
         for unit in units:
             unit.restore()
@@ -88,13 +92,41 @@ def become_identity(block: nn.Module, args: Any, kwargs: Any, shared: Iterable[i
 
 
 def _returns_input(block: nn.Module, args: Any, kwargs: Any) -> bool | None:
-    """Whether a block returns what it is called with; None where it returns something of another shape."""
+    """Whether a block returns what it is called with, as its first channels if it returns more channels.
+
+    None where it returns something of another shape.
+    """
     wanted = [t.clone() for t in tensors(args) or tensors(kwargs)]
     found = tensors(block(*args, **kwargs))
-    if not found or found[0].shape != wanted[0].shape:
+    if not found or not wanted or _leading(found[0], wanted[0]) is None:
         return None
-    pairs = [(a, b) for a, b in zip(found, wanted, strict=False) if a.shape == b.shape and a.is_floating_point()]
-    return all(float((a - b).abs().max()) <= _ROUNDING * float(b.abs().max()) for a, b in pairs)
+    pairs = [(_leading(a, b), b) for a, b in zip(found, wanted, strict=False)]
+    return all(
+        float((a - b).abs().max()) <= _ROUNDING * float(b.abs().max())
+        for a, b in pairs
+        if a is not None and a.is_floating_point()
+    )
+
+
+def _leading(out: Tensor, like: Tensor) -> Tensor | None:
+    """The part of an output that has the shape of an input; None where there is none."""
+    if out.shape == like.shape:
+        return out
+    if out.ndim == like.ndim == 4 and out.shape[1] > like.shape[1] and out.shape[2:] == like.shape[2:]:
+        return out[:, : like.shape[1]]
+    return None
+
+
+def _times_input(block: nn.Module, args: Any, kwargs: Any) -> float | None:
+    """The number by which a block multiplies its input; None where it does something else."""
+    wanted = (tensors(args) or tensors(kwargs))[0].clone()
+    found = tensors(block(*args, **kwargs))
+    part = _leading(found[0], wanted) if found else None
+    if part is None or not wanted.is_floating_point() or not float(wanted.abs().max()):
+        return None
+    times = float((part * wanted).sum() / (wanted * wanted).sum())
+    off = float((part - times * wanted).abs().max())
+    return times if abs(times) > 1e-3 and off <= _ROUNDING * float(part.abs().max()) else None
 
 
 def _noisy(args: Any, kwargs: Any, share: float) -> tuple[Any, Any]:
@@ -104,7 +136,9 @@ def _noisy(args: Any, kwargs: Any, share: float) -> tuple[Any, Any]:
     if first.is_floating_point():
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(first.shape, generator=generator, dtype=first.dtype)
+        lowest = first.min()  # what an activation has left positive stays positive
         first += noise * share * first.std().nan_to_num().clamp_min(1e-3)
+        first.clamp_(min=lowest)
     return args, kwargs
 
 
@@ -116,47 +150,89 @@ def _restore_most(units: list[_Unit], is_identity: Callable[[], bool | None]) ->
             unit.zero()
 
 
-def _pass_through(block: nn.Module, units: list[_Unit], is_identity: Callable[[], bool | None]) -> str | None:
-    """Let a few layers pass their input on, where a block has no shortcut; all other branches are zero."""
-    layers = [m for m in block.modules() if isinstance(m, _LAYERS) and m.weight is not None]
-    layers = [m for m in layers if any(m.weight is p for unit in units for p in unit.parameters)]
-    for count in (1, 2, 3, len(layers)):
-        for start in range(len(layers) - count + 1):
-            for unit in units:
-                unit.zero()
-            chosen = layers[start : start + count]
-            if not all(_pass(layer) for layer in chosen):
-                continue
-            if is_identity():
+def _pass_through(
+    block: nn.Module, units: list[_Unit], is_identity: Callable[[], bool | None], ratio: Callable[[], float | None]
+) -> str | None:
+    """Let some layers pass their input on, where a block has no shortcut; all other branches are zero."""
+    owned = {id(p) for unit in units for p in unit.parameters}
+    layers = [m for m in block.modules() if isinstance(m, _LAYERS) and id(m.weight) in owned]
+    layers = [m for m in layers if _can_pass(m)]
+    shifts = (0.0, _SHIFT) if any(isinstance(m, nn.Conv2d) and m.bias is not None for m in layers) else (0.0,)
+    for shift in shifts:
+        for count in dict.fromkeys((1, 2, 3, len(layers))):
+            for start in range(len(layers) - count + 1):
+                for unit in units:
+                    unit.zero()
+                chosen = layers[start : start + count]
+                for layer, after in zip(chosen, [*chosen[1:], None], strict=True):
+                    _pass(layer, shift if _takes_back(layer, after) else 0.0)
+                    if _takes_back(layer, after):
+                        _pass(after, 0.0)
+                if shift:
+                    _take_back(chosen, shift)
+                if not is_identity():
+                    times = ratio()
+                    if times is None or not chosen:
+                        continue
+                    _multiply(chosen[-1], 1 / times)
+                    if not is_identity():
+                        continue
                 held = {id(p) for layer in chosen for p in layer.parameters()}
                 _restore_most([u for u in units if not any(id(p) in held for p in u.parameters)], is_identity)
                 return "a layer passes its input on"
     return None
 
 
-def _pass(layer: Any) -> bool:
-    """Make a layer an identity."""
-    if isinstance(layer, nn.Conv2d):
-        middle = [k // 2 for k in layer.kernel_size]
-        width, groups = layer.in_channels // layer.groups, layer.groups
-        if layer.in_channels != layer.out_channels or any(k % 2 == 0 for k in layer.kernel_size):
-            return False
-        layer.weight.zero_()
-        for i in range(width * groups):
-            layer.weight[i, i % width, middle[0], middle[1]] = 1
-    elif isinstance(layer, nn.Linear):
-        if layer.in_features != layer.out_features:
-            return False
-        nn.init.eye_(layer.weight)
-    else:
-        if layer.running_mean is None:
-            return False
-        layer.weight.copy_((layer.running_var + layer.eps).sqrt())
-        layer.bias.copy_(layer.running_mean)
-        return True
+# Added before an activation and taken back by the norm after it: so far from zero, GELU and its like are identities.
+_SHIFT = 30.0
+
+
+def _takes_back(layer: Any, after: Any) -> bool:
+    is_norm = isinstance(after, nn.modules.batchnorm._BatchNorm)
+    return is_norm and isinstance(layer, nn.Conv2d) and layer.bias is not None
+
+
+def _take_back(chosen: list[Any], shift: float) -> None:
+    for layer, after in pairwise(chosen):
+        if _takes_back(layer, after):
+            _pass(after, 0.0)
+            after.bias.sub_(shift)
+
+
+def _multiply(layer: Any, by: float) -> None:
+    layer.weight.mul_(by)
     if layer.bias is not None:
-        layer.bias.zero_()
-    return True
+        layer.bias.mul_(by)
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        layer.bias.copy_(layer.running_mean * by)
+
+
+def _can_pass(layer: Any) -> bool:
+    """Whether a layer can be an identity."""
+    if isinstance(layer, nn.Conv2d):
+        odd = all(k % 2 for k in layer.kernel_size)
+        return layer.in_channels == layer.out_channels and odd and set(layer.stride) == {1}
+    if isinstance(layer, nn.Linear):
+        return layer.in_features == layer.out_features
+    return layer.running_mean is not None
+
+
+def _pass(layer: Any, shift: float) -> None:
+    """Make a layer an identity, plus a constant."""
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        layer.weight.copy_((layer.running_var + layer.eps).sqrt())  # type: ignore[operator]
+        layer.bias.copy_(layer.running_mean)
+        return
+    if isinstance(layer, nn.Conv2d):
+        layer.weight.zero_()
+        width = layer.in_channels // layer.groups
+        middle = [k // 2 for k in layer.kernel_size]
+        for i in range(layer.in_channels):
+            layer.weight[i, i % width, middle[0], middle[1]] = 1
+    else:
+        nn.init.eye_(layer.weight)
+    if layer.bias is not None:
+        layer.bias.fill_(shift)
 
 
 @torch.no_grad()
