@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-__all__ = ["Alignment", "align"]
+__all__ = ["Alignment", "align", "describe"]
 
 Children = list[tuple[str, nn.Module]]
 
@@ -73,9 +73,9 @@ def _align(base: nn.Module, grown: nn.Module, at: str, grown_at: str, found: Ali
         child_at = _join(grown_at, name)
         if k in pairs and not _is_new(ours[pairs[k]][1], child):
             _align(ours[pairs[k]][1], child, _join(at, ours[pairs[k]][0]), child_at, found)
-            like[_signature(child)] = child_at
+            like[describe(child)] = child_at
         elif k not in pairs or next(child.parameters(), None) is not None:
-            found.added[child_at] = like.get(_signature(child)) or _near(theirs, k, pairs, grown_at)
+            found.added[child_at] = like.get(describe(child)) or _near(theirs, k, pairs, grown_at)
 
 
 def _is_new(ours: nn.Module, theirs: nn.Module) -> bool:
@@ -85,9 +85,9 @@ def _is_new(ours: nn.Module, theirs: nn.Module) -> bool:
 
 def _near(children: Children, k: int, pairs: dict[int, int], at: str) -> str | None:
     """The nearest module that is not new and has the shapes of the k-th one."""
-    wanted = _signature(children[k][1])
+    wanted = describe(children[k][1])
     for other in sorted(pairs, key=lambda other: (abs(other - k), other)):
-        if _signature(children[other][1]) == wanted:
+        if describe(children[other][1]) == wanted:
             return _join(at, children[other][0])
     return None
 
@@ -100,7 +100,7 @@ def _join(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-def _signature(module: nn.Module) -> str:
+def describe(module: nn.Module) -> str:
     """What a module is, with its shapes."""
     shapes = ",".join(f"{key}{tuple(value.shape)}" for key, value in module.state_dict().items())
     convs = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
@@ -116,7 +116,7 @@ def _kind(module: nn.Module) -> str:
 def _matched(ours: Children, theirs: Children) -> dict[int, int]:
     """Index of a child of the grown model to that of the base's, in order: as many as can be, as alike as can be."""
     kinds, shapes = (
-        [[describe(m) for _, m in children] for children in (ours, theirs)] for describe in (_kind, _signature)
+        [[describing(m) for _, m in children] for children in (ours, theirs)] for describing in (_kind, describe)
     )
 
     def likeness(i: int, k: int) -> float:

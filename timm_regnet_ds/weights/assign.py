@@ -72,6 +72,8 @@ def _assign_one(
     inputs = plan.input_axes(name)
     if name in plan.standardized:
         old = old - old.mean(tuple(range(1, old.ndim)), keepdim=True)
+        if name in plan.standard_gains:  # the layer divides by the root of the fan-in: the same variance, eps and all
+            old = old * (new[0].numel() / old[0].numel()) ** 0.5
     if name in plan.packed:
         return _pack(plan, name, old, weight, maps)
     known = [m.where(OLD, COPY) for m in maps]

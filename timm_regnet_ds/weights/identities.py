@@ -158,18 +158,22 @@ def _pass_through(
     layers = [m for m in block.modules() if isinstance(m, _LAYERS) and id(m.weight) in owned]
     layers = [m for m in layers if _can_pass(m)]
     shifts = (0.0, _SHIFT) if any(isinstance(m, nn.Conv2d) and m.bias is not None for m in layers) else (0.0,)
+    trials = 0
     for shift in shifts:
-        for count in dict.fromkeys((1, 2, 3, len(layers))):
+        for count in dict.fromkeys((len(layers), 1, 2, 3)):
             for start in range(len(layers) - count + 1):
+                trials += 1
+                if trials > _TRIALS:
+                    return None
                 for unit in units:
                     unit.zero()
                 chosen = layers[start : start + count]
-                for layer, after in zip(chosen, [*chosen[1:], None], strict=True):
-                    _pass(layer, shift if _takes_back(layer, after) else 0.0)
+                for layer in chosen:
+                    _pass(layer)
+                for layer, after in pairwise(chosen):
                     if _takes_back(layer, after):
-                        _pass(after, 0.0)
-                if shift:
-                    _take_back(chosen, shift)
+                        layer.bias.add_(shift)
+                        after.bias.sub_(shift)
                 if not is_identity():
                     times = ratio()
                     if times is None or not chosen:
@@ -183,28 +187,24 @@ def _pass_through(
     return None
 
 
+# Combinations of layers that are tried.
+_TRIALS = 60
+
 # Added before an activation and taken back by the norm after it: so far from zero, GELU and its like are identities.
 _SHIFT = 30.0
 
 
 def _takes_back(layer: Any, after: Any) -> bool:
+    """Whether a norm follows that can take a constant back."""
     is_norm = isinstance(after, nn.modules.batchnorm._BatchNorm)
     return is_norm and isinstance(layer, nn.Conv2d) and layer.bias is not None
 
 
-def _take_back(chosen: list[Any], shift: float) -> None:
-    for layer, after in pairwise(chosen):
-        if _takes_back(layer, after):
-            _pass(after, 0.0)
-            after.bias.sub_(shift)
-
-
 def _multiply(layer: Any, by: float) -> None:
+    """Multiply what a layer returns."""
     layer.weight.mul_(by)
     if layer.bias is not None:
         layer.bias.mul_(by)
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        layer.bias.copy_(layer.running_mean * by)
 
 
 def _can_pass(layer: Any) -> bool:
@@ -217,8 +217,8 @@ def _can_pass(layer: Any) -> bool:
     return layer.running_mean is not None
 
 
-def _pass(layer: Any, shift: float) -> None:
-    """Make a layer an identity, plus a constant."""
+def _pass(layer: Any) -> None:
+    """Make a layer an identity."""
     if isinstance(layer, nn.modules.batchnorm._BatchNorm):
         layer.weight.copy_((layer.running_var + layer.eps).sqrt())  # type: ignore[operator]
         layer.bias.copy_(layer.running_mean)
@@ -232,7 +232,7 @@ def _pass(layer: Any, shift: float) -> None:
     else:
         nn.init.eye_(layer.weight)
     if layer.bias is not None:
-        layer.bias.fill_(shift)
+        layer.bias.zero_()
 
 
 @torch.no_grad()

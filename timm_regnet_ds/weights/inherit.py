@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .align import align
+from .align import align, describe
 from .assign import Assigned, assign
 from .checks import check_finite
 from .dims import Leaf, leaves
@@ -171,14 +171,18 @@ class _Work:
             if self.alignment.added_module(name) is None
         ]
         found: dict[str, str | None] = {}
+        failed: set[str] = set()  # kinds of blocks that cannot be identities, so that each is tried once
         for name in names:
             how = None
+            kind = describe(modules[name])
             if name in self.plan.added:
                 before, after = self.plan.added[name]
                 if before and after:
                     how = become_projection(modules[name], before[0], after[0], policy)
-            if how is None and name in calls:
+            if how is None and name in calls and kind not in failed:
                 how = become_identity(modules[name], *calls[name], shared)
+            if how is None:
+                failed.add(kind)
             found[name] = how
         return found
 

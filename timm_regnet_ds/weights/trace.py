@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from .dims import Dim, Leaf, leaves, same, size
+from .dims import Dim, Leaf, concat, leaves, same, size
 from .plan import Plan
 from .record import Op, Recording, Ref, refs
 from .unify import Unifier
@@ -52,8 +52,10 @@ class Tracer:
         """The dimensions of a tensor that an operator reads."""
         known = self.dims.get(grown.id)
         if known is None or list(map(size, known)) != list(zip(base.shape, grown.shape, strict=False)):
-            # What an added module returned has the dimensions of what the base has there.
+            # What an added module returned has the dimensions of what the base has there, perhaps with more channels.
             known = self.base_dims.get(base.id)
+            if known is not None and len(known) == len(grown.shape):
+                known = [_widen(dim, length) for dim, length in zip(known, grown.shape, strict=True)]
         self.set(base, grown, known)
         return self.dims[grown.id]
 
@@ -64,6 +66,11 @@ class Tracer:
                 self.unifier.conflict(f"{sizes} are not", *dims)
             dims = [Leaf(*one) for one in sizes]
         self.dims[grown.id] = self.base_dims[base.id] = dims
+
+
+def _widen(dim: Dim, length: int) -> Dim:
+    """A dimension with new channels after the others."""
+    return concat([dim, Leaf(0, length - dim.grown)]) if length > dim.grown else dim
 
 
 class Call:
