@@ -65,20 +65,18 @@ def test_a_grown_model_computes_what_its_base_computes(name, strategy):
 def test_all_that_is_new_learns_within_two_steps(name, strategy):
     base, s = base_and_scaled(name, 4 if strategy == "w" else 2, strategy=strategy, inherit_exactly=True)
     model = s.create(inherit=base)
-    before = {key: p.detach().clone() for key, p in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    reached = {key: torch.zeros(p.shape, dtype=torch.bool) for key, p in model.named_parameters()}
     for _ in range(2):
-        x = torch.randn(4, *s.input_size)
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), torch.arange(4)).backward()
+        nn.functional.cross_entropy(model(torch.randn(4, *s.input_size)), torch.arange(4)).backward()
+        for key, p in model.named_parameters():
+            reached[key] |= p.grad != 0
         optimizer.step()
-    for key, p in model.named_parameters():
-        if key in model.inherited.new:
-            assert (p != before[key]).any(), key
-        elif key in model.inherited.widened and p.ndim > 1:
-            changed = p != before[key]
-            new = model.inherited.widened[key].new_elements()
-            assert changed[new].float().mean() > 0.5, key
+    for key in model.inherited.new:
+        assert reached[key].any(), key
+    for key, widened in model.inherited.widened.items():
+        assert reached[key][widened.new_elements()].float().mean() > 0.5, key
 
 
 def test_no_two_new_channels_stay_copies_of_each_other(vit):
@@ -193,10 +191,10 @@ def test_a_base_of_another_number_format():
 
 
 def test_what_is_not_exact_warns_and_exact_raises():
-    base, s = base_and_scaled("test_vit", 2, strategy="w")
-    with pytest.warns(UserWarning, match="not inherited exactly: error .* a LayerNorm over 64 to 96 channels"):
+    base, s = base_and_scaled("test_convnext", 2, strategy="w")
+    with pytest.warns(UserWarning, match=r"inherited.*: error .* a LayerNorm over \d+ to \d+ channels"):
         model = s.create(inherit=base)
-    assert 1e-4 < model.inherited.error < 0.2
+    assert not model.inherited.exact
     with pytest.raises(ValueError, match=r"inherit_exactly=True"):
         s.create(inherit=base, exact=True)
 
@@ -212,6 +210,6 @@ def test_a_shrunk_model_has_the_leading_part():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = s.create(inherit=base)
-    weight = model.get_parameter("conv1.weight").detach()
-    rows = weight.shape[0]
-    assert torch.equal(weight, base.get_parameter("conv1.weight").detach()[:rows])
+    name = next(key for key, p in model.named_parameters() if p.ndim == 4)
+    weight = model.get_parameter(name).detach()
+    assert torch.equal(weight, base.get_parameter(name).detach()[tuple(map(slice, weight.shape))])
