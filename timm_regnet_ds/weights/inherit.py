@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from . import rules  # noqa: F401  # registers what operators do to dimensions
 from .align import align, describe
 from .assign import Assigned, assign
 from .checks import check_finite

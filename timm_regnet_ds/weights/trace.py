@@ -186,8 +186,6 @@ class Call:
 
 def trace(plan: Plan, base: Recording, grown: Recording) -> Plan:
     """Complete a plan that has names alone, from a forward of both models on the same images."""
-    from . import rules  # noqa: F401  # the rules need this module
-
     tracer = Tracer(plan, base, grown)
     for ours, theirs in _matched(base.ops, grown.ops, plan):
         _step(tracer, ours, theirs)

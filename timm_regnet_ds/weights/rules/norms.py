@@ -3,7 +3,7 @@
 import math
 
 from timm_regnet_ds.weights.dims import Dim, Leaf, product
-from timm_regnet_ds.weights.trace import Call, rule
+from timm_regnet_ds.weights.trace import Call, elementwise, rule
 
 
 @rule(
@@ -71,8 +71,6 @@ def group_norm(call: Call) -> list[Dim]:
     *("all", "argmax", "nansum", "norm", "linalg_vector_norm", "linalg_norm", "cumsum"),
 )
 def reduction(call: Call) -> list[Dim]:
-    from timm_regnet_ds.weights.trace import elementwise
-
     x = call.inputs[0]
     if len(call.grown_in) == 2:  # the larger of two
         return elementwise(call)
