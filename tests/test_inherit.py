@@ -47,7 +47,7 @@ def available(name):
     return pytest.param(name, marks=pytest.mark.skipif(not timm.is_model(name), reason="not in this timm"))
 
 
-@pytest.mark.parametrize("name", map(available, SMALL))
+@pytest.mark.parametrize("name", [available(name) for name in SMALL])
 @pytest.mark.parametrize("strategy", ["d", "w"])
 def test_a_grown_model_computes_what_its_base_computes(name, strategy):
     factor = 2 if strategy == "d" else 4

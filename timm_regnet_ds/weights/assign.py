@@ -80,6 +80,11 @@ def _assign_one(
     if not all(len(indices) for indices in known):
         return weight
     weight[_at(known)] = old[_at([m.source[indices] for m, indices in zip(maps, known, strict=True)])]
+    if plan.kinds.get(name) == "norm_state" and name.endswith("weight"):
+        # A norm that its class begins at zero would keep gradients from its new channels.
+        fresh_channels = maps[0].where(FRESH)
+        zero = fresh_channels[(weight[fresh_channels] == 0).numpy()]
+        weight[zero] = old.abs().mean()
     for axis in inputs:
         outputs = [m.where(OLD, COPY) if k != axis else np.empty(0, np.int64) for k, m in enumerate(maps)]
         unknown = maps[axis].where(MEAN, ZERO, FRESH)
