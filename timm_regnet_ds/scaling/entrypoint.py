@@ -15,7 +15,18 @@ from .scaled_model import create_scaled
 __all__: list[str] = []
 
 # Arguments of `scale`; all others are the model's.
-SCALE_ARGS = ("to", "factor", "strategy", "alpha", "flops", "params", "acts", "tolerance", "base_args")
+SCALE_ARGS = (
+    "to",
+    "factor",
+    "strategy",
+    "alpha",
+    "flops",
+    "params",
+    "acts",
+    "tolerance",
+    "base_args",
+    "inherit_exactly",
+)
 # Arguments that state the target of a search.
 TARGET_ARGS = ("to", "flops", "params", "acts", "tolerance")
 
@@ -51,6 +62,9 @@ def _create_scaled(
             raise ValueError(f"sizes are what a saved model's config has under that name, not {sizes!r}")
         recipe = {name: value for name, value in how.items() if name not in TARGET_ARGS}
         found = base_of(base, how.get("base_args", {}), None)
+        if not pretrained and kwargs.pop("inherit", None):
+            raise ValueError("inherit= goes with a factor or a target, and not with the sizes of a saved model")
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("inherit", "exact")}
         model_args = {"base": base, **recipe, "sizes": dict(sizes)}
         return create_scaled(found, changes_from_saved(found, sizes), model_args, pretrained, **kwargs)
     if resolved is not None:

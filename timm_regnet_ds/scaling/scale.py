@@ -19,6 +19,7 @@ from .fitting.flops_shares import FlopsShares, flops_shares
 from .fitting.search import Trial, find_factor
 from .fitting.target import LatencyBudget, Predictor, Target, target_of
 from .fitting.transform import ScaledArgs, apply_rules, fit_to_factor
+from .fitting.whole_widths import fit_whole_widths
 from .scaled_model import ScaledModel, build_and_measure
 
 __all__ = ["Scaler", "scale"]
@@ -46,6 +47,7 @@ def scale(
     tolerance: float | None = None,
     base_args: dict[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
+    inherit_exactly: bool = False,
 ) -> ScaledModel:
     """Scale a model by a factor or to a target (Fast and Accurate Model Scaling, §5, Eq. 5).
 
@@ -66,6 +68,8 @@ def scale(
         tolerance: largest allowed deviation from the target, as a share of it.
         base_args: arguments of ``timm.create_model`` for the base.
         input_size: (channels, height, width) of images, for modules that timm did not build.
+        inherit_exactly: let widths grow by whole numbers only, so that ``create(inherit=…)`` can be exact, and let
+            depth and resolution make up for the flops.
 
     Raises:
         ValueError: neither or both of factor and target, an invalid value, a model that does not scale along an axis
@@ -85,7 +89,7 @@ def scale(
     base = base_of(model_or_name, base_args or {}, input_size)
     if isinstance(model_or_name, nn.Module) and not hasattr(model_or_name, "_model_args"):
         _check_same(model_or_name, base)
-    scaler = Scaler(base, how)
+    scaler = Scaler(base, how, inherit_exactly)
     if target is None:
         assert factor is not None
         return scaler.by(factor)
@@ -108,10 +112,11 @@ class Scaler:
         ValueError: the base does not scale along an axis of the strategy.
     """
 
-    def __init__(self, base: Base, strategy: Strategy) -> None:
+    def __init__(self, base: Base, strategy: Strategy, inherit_exactly: bool = False) -> None:
         _check_axes(base, strategy)
         self.base = base
         self.strategy = strategy
+        self.inherit_exactly = inherit_exactly
 
     @cached_property
     def base_shares(self) -> FlopsShares:
@@ -134,6 +139,8 @@ class Scaler:
     def scale_args(self, factor: float) -> ScaledArgs:
         """The base's arguments and image size, scaled by a factor."""
         base = self.base
+        if self.inherit_exactly:
+            return fit_whole_widths(base.spec, base.args, base.input_size, self.strategy, factor, self.base_shares)
         if base.spec.round_independently:
             return apply_rules(base.spec, base.args, base.input_size, self.strategy.multipliers(factor))
         return fit_to_factor(base.spec, base.args, base.input_size, self.strategy, factor, self.base_shares)
@@ -156,6 +163,7 @@ class Scaler:
             base_complexity=self.base_shares.complexity,
             _base=self.base,
             _changes=changes,
+            _multipliers=scaled.multipliers,
         )
 
     def to(self, target: Target | LatencyBudget, tolerance: float | None) -> ScaledModel:

@@ -18,6 +18,7 @@ from .building.build import Changes, build_changed
 from .building.capture import bypass_interception
 from .building.saved import saved_sizes
 from .building.timm_args import timm_args
+from .inheriting import create_inheriting
 
 __all__ = ["ScaledModel", "build_and_measure", "create_scaled"]
 
@@ -47,6 +48,7 @@ class ScaledModel:
     base_complexity: Complexity = field(repr=False)
     _base: Base = field(repr=False, compare=False)
     _changes: Changes = field(repr=False, compare=False)
+    _multipliers: Multipliers = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.title}: {self.complexity}; flops {self.growth.flops:.3g} times the base's"
@@ -95,17 +97,34 @@ class ScaledModel:
         """The base's value of an argument of ``overrides``."""
         return self._base.args.get(name, self._base.build.args.get(name))
 
-    def create(self, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    def create(
+        self,
+        pretrained: bool = False,
+        *,
+        inherit: bool | nn.Module | Mapping[str, Any] | None = None,
+        exact: bool = False,
+        **kwargs: Any,
+    ) -> nn.Module:
         """Build the model as ``timm.create_model`` would.
 
         Args:
             pretrained: load the weights that ``pretrained_cfg`` or ``pretrained_cfg_overlay`` names.
+            inherit: begin with the weights of the base, so that the model computes what the base computes: a trained
+                base, its state dict, or True for the base's own pretrained weights. ``model.inherited`` then tells
+                how far that succeeded. Weights that ``pretrained`` loads take its place.
+            exact: raise an error if the model does not compute what the base computes.
             **kwargs: arguments of ``timm.create_model``, such as ``num_classes`` and ``features_only``.
 
         Raises:
-            ValueError: ``pretrained`` without weights of this scaled model, or an argument that scaling sets.
+            ValueError: ``pretrained`` without weights of this scaled model, an argument that scaling sets, or a base
+                that does not fit.
         """
-        return create_scaled(self._base, self._changes, self.model_args(), pretrained, **kwargs)
+        if exact and (inherit is None or inherit is False):
+            raise ValueError("exact=True goes with inherit=: a model, a state dict, or True")
+        if inherit is None or inherit is False or pretrained:
+            return create_scaled(self._base, self._changes, self.model_args(), pretrained, **kwargs)
+        create = partial(create_scaled, self._base, self._changes, self.model_args())
+        return create_inheriting(self._base, create, self._multipliers, inherit, exact, **kwargs)
 
     def register(self, name: str) -> None:
         """Register the model with timm, so that ``timm.create_model(name)`` builds it.

@@ -26,12 +26,14 @@ class ScaledArgs:
         input_size: (channels, height, width) of images.
         achieved: by how much depth, width and resolution have grown, after rounding.
         area: by how much the area of feature maps has grown, after their sides were rounded up.
+        multipliers: those that the rules were given.
     """
 
     args: Args
     input_size: tuple[int, int, int]
     achieved: Multipliers
     area: float
+    multipliers: Multipliers
 
 
 def apply_rules(
@@ -51,7 +53,7 @@ def apply_rules(
     width = _width_ratio(widths, depths)
     groups = _width_ratio(_grown(grouped, args, new), []) if grouped else width
     achieved = Multipliers(_sum_ratio(depths), width, groups, ratio)
-    return ScaledArgs(new, size, achieved, _area_ratio(input_size, size))
+    return ScaledArgs(new, size, achieved, _area_ratio(input_size, size), multipliers)
 
 
 def _resized(spec: ScalingSpec, args: Args, size: tuple[int, int, int], by: float) -> tuple[int, int, int]:

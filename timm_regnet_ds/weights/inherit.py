@@ -1,0 +1,257 @@
+"""`inherit`: a grown model takes over its base's weights, and computes what the base computes."""
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from . import rules  # noqa: F401  # registers what operators do to dimensions
+from .align import align, describe
+from .assign import Assigned, assign
+from .checks import check_finite
+from .dims import Leaf, leaves
+from .free import free_zero_inputs
+from .identities import become_identity, become_projection, captured
+from .inherited import EXACT, Inherited, Widened
+from .maps import Policy
+from .plan import Plan
+from .record import record
+from .trace import trace
+from .verify import compare, outputs
+
+__all__ = ["inherit"]
+
+
+def inherit(
+    base: nn.Module,
+    grown: nn.Module,
+    between: nn.Module | None = None,
+    *,
+    input_size: Sequence[int] = (3, 224, 224),
+    policies: Iterable[Policy] = tuple(Policy),
+    images: int = 2,
+) -> Inherited:
+    """Give a grown model the weights of its base.
+
+    Args:
+        base: a trained model; it stays as it is.
+        grown: a larger model of the same class, freshly initialized; it is changed in place.
+        between: a model of the base's depth and the grown model's widths, where both differ; it may be on ``meta``.
+        input_size: (channels, height, width) of images that both models take.
+        policies: what new channels may be; the one with the smallest error is kept.
+        images: number of random images on which outputs are compared.
+
+    Returns:
+        What was inherited, with the error that was measured.
+
+    Raises:
+        ValueError: weights that are not finite or on ``meta``, or models that do not run on such images.
+    """
+    for model, name in ((base, "the base"), (grown, "the grown model")):
+        check_finite(name, model.state_dict())
+    work = _Work(base, grown, between, input_size, images)
+    best: tuple[float, Policy, _Result] | None = None
+    errors: dict[str, float] = {}
+    for policy in policies:
+        if not work.is_useful(policy):
+            continue
+        result = work.attempt(policy)
+        errors[policy.value] = result.error
+        if best is None or result.error < best[0]:
+            best = result.error, policy, result
+        if result.error < EXACT:
+            break
+    assert best is not None
+    return work.finish(best[1], best[2], errors)
+
+
+class _Result:
+    """One policy's weights.
+
+    Attributes:
+        error: of the outputs.
+        state: weights of the grown model.
+        assigned: what `assign` gave, with the maps.
+        added: how each added module became an identity.
+    """
+
+    def __init__(
+        self, error: float, state: dict[str, Tensor], assigned: Assigned, added: dict[str, str | None]
+    ) -> None:
+        self.error = error
+        self.state = state
+        self.assigned = assigned
+        self.added = added
+
+
+class _Work:
+    """Both models in float64, aligned and traced."""
+
+    def __init__(
+        self, base: nn.Module, grown: nn.Module, between: nn.Module | None, input_size: Sequence[int], images: int
+    ) -> None:
+        self.grown = grown
+        self.model = copy.deepcopy(grown).cpu().double()
+        reference = _evaluating(copy.deepcopy(base).cpu().double())
+        self.alignment = align(reference, self.model, between)
+        self.base_state = dict(reference.state_dict())
+        self.fresh = {name: value.clone() for name, value in self.model.state_dict().items()}
+        generator = torch.Generator().manual_seed(0)
+        self.x = [torch.randn(1, *input_size, generator=generator, dtype=torch.float64)]
+        self.tests = [torch.randn(images, *input_size, generator=generator, dtype=torch.float64)]
+        try:
+            self.plan = self._trace(reference)
+            self.wanted = outputs(reference, self.tests)
+        except Exception as error:
+            raise ValueError(
+                f"{type(base).__name__} cannot be traced on images of {tuple(input_size)}: {error}"
+            ) from error
+
+    def _trace(self, reference: nn.Module) -> Plan:
+        alignment = self.alignment
+        known = self.base_state.keys() | {name for name, _ in reference.named_buffers(remove_duplicate=False)}
+        names = {name: alignment.name(name) for name in _names(self.model)}
+        plan = Plan(dict(alignment.modules), {name: old for name, old in names.items() if old in known})
+        grown = record(_evaluating(self.model), self.x, list(alignment.added))
+        self.shapes = {
+            name: bool(ins and outs) and ins[0].shape == outs[0].shape for name, (ins, outs) in grown.added.items()
+        }
+        return trace(plan, record(reference, self.x), grown)
+
+    def is_useful(self, policy: Policy) -> bool:
+        """Whether a policy differs from those before it."""
+        marks = {mark for leaf in self.plan.leaves() if leaf.base != leaf.grown for mark in leaf.marks}
+        if policy is Policy.ZERO:
+            return "norm" in marks
+        if policy is Policy.FRESH:
+            return bool(marks) or not any(leaf.base != leaf.grown for leaf in self.plan.leaves())
+        return policy is Policy.MIXED or any(leaf.base != leaf.grown for leaf in self.plan.leaves())
+
+    def attempt(self, policy: Policy) -> _Result:
+        """The model by a policy."""
+        plan, model = self.plan, self.model
+        assigned = assign(plan, self.base_state, self.fresh, policy)
+        self._copy_neighbours(assigned.state)
+        self._load(assigned.state)
+        added = self._make_identities(policy)
+        state = {name: value.clone() for name, value in model.state_dict().items()}
+        error = self.error()
+        freed = free_zero_inputs(model, self.x, plan, Assigned(state, assigned.maps), self.fresh)
+        if freed:
+            self._load(state | freed)
+            again = self.error()
+            if again <= max(error, EXACT / 10):
+                state, error = state | freed, again
+        return _Result(error, state, assigned, added)
+
+    def _load(self, state: dict[str, Tensor]) -> None:
+        self.model.load_state_dict(state)
+        _evaluating(self.model)
+
+    def error(self) -> float:
+        return compare(self.wanted, outputs(self.model, self.tests), self.plan.outputs)
+
+    def _copy_neighbours(self, state: dict[str, Tensor]) -> None:
+        """Added blocks begin with the weights of a block like them."""
+        for name, like in self.alignment.added.items():
+            if like is None:
+                continue
+            for key in state:
+                other = f"{like}{key[len(name) :]}" if key.startswith(f"{name}.") else ""
+                if other in state and state[other].shape == state[key].shape:
+                    state[key] = state[other].clone()
+
+    def _make_identities(self, policy: Policy) -> dict[str, str | None]:
+        names = list(self.alignment.added)
+        calls = captured(self.model, self.x, names) if names else {}
+        modules = dict(self.model.named_modules())
+        shared = [
+            id(p)
+            for name, p in self.model.named_parameters(remove_duplicate=False)
+            if self.alignment.added_module(name) is None
+        ]
+        found: dict[str, str | None] = {}
+        failed: set[str] = set()  # kinds of blocks that cannot be identities, so that each is tried once
+        for name in names:
+            how = None
+            kind = describe(modules[name])
+            if name in self.plan.added:
+                before, after = self.plan.added[name]
+                if before and after:
+                    how = become_projection(modules[name], before[0], after[0], policy)
+            if how is None and name in calls and kind not in failed:
+                how = become_identity(modules[name], *calls[name], shared)
+            if how is None:
+                failed.add(kind)
+            found[name] = how
+        return found
+
+    def finish(self, policy: Policy, result: _Result, errors: Mapping[str, float]) -> Inherited:
+        """Load the weights into the grown model, and say what they are."""
+        self.grown.load_state_dict(result.state)
+        new, inherited = [], []
+        widened: dict[str, Widened] = {}
+        for name, _ in self.grown.named_parameters():
+            maps = result.assigned.maps.get(name)
+            if name not in self.plan.dims or self.alignment.added_module(name):
+                new.append(name)
+            elif maps is None:
+                inherited.append(name)
+            else:
+                fraction = any(not leaf.base or leaf.grown % leaf.base for leaf in self._leaves(name))
+                widened[name] = Widened(tuple(maps), fraction)
+        return Inherited(
+            error=result.error,
+            policy=policy.value,
+            errors=dict(errors),
+            added=result.added,
+            new=tuple(new),
+            inherited=tuple(inherited),
+            widened=widened,
+            reasons=() if result.error < EXACT else tuple(self._reasons(result)),
+        )
+
+    def _leaves(self, name: str) -> list[Leaf]:
+        return [leaf for dim in self.plan.dims[name] for leaf in leaves(dim)]
+
+    def _reasons(self, result: _Result) -> list[str]:
+        """Why the outputs differ, as far as tracing and verification know."""
+        stuck = [name for name, how in result.added.items() if how is None and self._has_block(name)]
+        found = []
+        if stuck:
+            kinds = sorted({type(self.model.get_submodule(name)).__name__ for name in stuck})
+            found.append(f"{len(stuck)} added blocks cannot be identities ({', '.join(kinds)}; {stuck[0]})")
+        marks: dict[str, str] = {}
+        for leaf in sorted(self.plan.leaves(), key=lambda leaf: leaf.size):
+            if leaf.base and leaf.grown % leaf.base:
+                for mark in leaf.marks - {"contraction"}:
+                    marks.setdefault(mark, f"{leaf.base} to {leaf.grown} channels")
+        found += [f"{_READERS[mark]} over {what}" for mark, what in marks.items()]
+        if not self.plan.aligned:
+            found.append("the two models do not call the same operators")
+        return found + list(dict.fromkeys(self.plan.conflicts))
+
+    def _has_block(self, name: str) -> bool:
+        """Whether an added module should return its input: what it returns has the shape of what it takes."""
+        before, after = self.plan.added.get(name, ([], []))
+        return bool(before and after) and self.shapes.get(name, False)
+
+
+# What reads all channels of a dimension.
+_READERS = {
+    "norm": "a LayerNorm",
+    "group norm": "a GroupNorm",
+    "mean": "a mean, norm or softmax",
+}
+
+
+def _evaluating(model: nn.Module) -> nn.Module:
+    """In evaluation mode, by way of training mode: some attention layers keep a table of biases between the two."""
+    return model.train().eval()
+
+
+def _names(model: nn.Module) -> list[str]:
+    return [
+        name for named in (model.named_parameters, model.named_buffers) for name, _ in named(remove_duplicate=False)
+    ]

@@ -1,0 +1,45 @@
+"""Whether a grown model computes what its base computes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .dims import Dim
+from .maps import OLD, Policy, index_map
+from .record import tensors
+
+__all__ = ["compare", "outputs"]
+
+
+def outputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What a model returns, without gradients."""
+    with torch.no_grad():
+        return tensors(model(*inputs))
+
+
+def compare(base: Sequence[Tensor], grown: Sequence[Tensor], dims: Sequence[list[Dim] | None]) -> float:
+    """The largest difference, as a share of the largest of the base's values; at their places where there are new ones.
+
+    Returns:
+        ``inf`` where an output is not finite, or where it is not known which of its values are the base's.
+    """
+    worst = 0.0
+    for k, (ours, theirs) in enumerate(zip(base, grown, strict=True)):
+        if not ours.is_floating_point():
+            continue
+        if ours.shape != theirs.shape:
+            known = dims[k] if k < len(dims) else None
+            if known is None or [dim.size for dim in known] != list(zip(ours.shape, theirs.shape, strict=False)):
+                return float("inf")
+            for axis, dim in enumerate(known):
+                found = index_map(dim, Policy.FRESH)
+                old = found.where(OLD)
+                theirs = theirs.index_select(axis, torch.from_numpy(old))
+                ours = ours.index_select(axis, torch.from_numpy(found.source[old]))
+        if not torch.isfinite(theirs).all():
+            return float("inf")
+        if ours.numel():
+            largest = ours.abs().max().clamp_min(1e-12)
+            worst = max(worst, float((ours - theirs).abs().max() / largest))
+    return worst
