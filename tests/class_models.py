@@ -35,6 +35,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
 # These refuse half of their images' side, or are then too coarse to scale by 2.
 _WHOLE_SIDE = {
     *("efficientformer_l1", "efficientformerv2_s0", "gcvit_xxtiny", "hiera_tiny_224", "mixer_s32_224"),
+    "swinv2_cr_tiny_224",
     *("test_coatnet", "twins_svt_small"),
 }
 

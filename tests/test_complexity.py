@@ -190,6 +190,7 @@ def test_encoder_layer_does_not_hide_in_its_fused_path(grad, looks_at_values):
         assert flops_acts(model, (E, 4, 4)) == ENCODER
 
 
+@pytest.mark.filterwarnings("ignore:Call. counted for a random image")
 def test_fused_layer_called_by_hand_is_named():
     def attend(m, x):
         t, a = tokens(x), m.attn

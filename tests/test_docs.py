@@ -57,6 +57,7 @@ def test_tables_of_the_models(arguments, capsys):
     assert all(f"\n{line}\n" in MODELS for line in [header, *rows])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="the newest tools of the site disagree on Python 3.10")
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(

@@ -172,8 +172,8 @@ def _pass_through(
                     _pass(layer)
                 for layer, after in pairwise(chosen):
                     if _takes_back(layer, after):
-                        layer.bias.add_(shift)
-                        after.bias.sub_(shift)
+                        _add_to_bias(layer, shift)
+                        _add_to_bias(after, -shift)
                 if not is_identity():
                     times = ratio()
                     if times is None or not chosen:
@@ -192,6 +192,10 @@ _TRIALS = 60
 
 # Added before an activation and taken back by the norm after it: so far from zero, GELU and its like are identities.
 _SHIFT = 30.0
+
+
+def _add_to_bias(layer: Any, value: float) -> None:
+    layer.bias.add_(value)
 
 
 def _takes_back(layer: Any, after: Any) -> bool:
@@ -220,8 +224,9 @@ def _can_pass(layer: Any) -> bool:
 def _pass(layer: Any) -> None:
     """Make a layer an identity."""
     if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        layer.weight.copy_((layer.running_var + layer.eps).sqrt())  # type: ignore[operator]
-        layer.bias.copy_(layer.running_mean)
+        norm: Any = layer
+        norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+        norm.bias.copy_(norm.running_mean)
         return
     if isinstance(layer, nn.Conv2d):
         layer.weight.zero_()

@@ -99,12 +99,12 @@ def _vit_unit(args: Args) -> int:
 
 def _eva_heads(args: Args) -> Heads:
     """Return a rule that keeps the ratio of query heads to key-value heads."""
-    keys = leaves(args["num_kv_heads"] or args["num_heads"])
+    keys = leaves(args.get("num_kv_heads") or args["num_heads"])
     return Heads("num_heads", "embed_dim", math.lcm(*(args["num_heads"] // heads for heads in keys)))
 
 
 def _eva(base: Args, new: Args, ratio: float) -> Args:
-    new, keys = _round_mlp_hidden(base, new, ratio), base["num_kv_heads"]
+    new, keys = _round_mlp_hidden(base, new, ratio), base.get("num_kv_heads")
     if keys:
         keys = keys if isinstance(keys, int) else type(keys)(spread(keys, new["depth"]))
         new = {**new, "num_kv_heads": map_leaves(keys, lambda heads: heads * new["num_heads"] // base["num_heads"])}
