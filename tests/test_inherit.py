@@ -118,6 +118,13 @@ def test_a_state_dict_serves_as_well(vit):
         assert torch.equal(value, from_state.state_dict()[key])
 
 
+def test_the_classes_are_those_of_the_base():
+    base = timm.create_model("test_resnet", num_classes=3).eval()
+    model = trd.scale("test_resnet", 4, strategy="w", inherit_exactly=True).create(inherit=base)
+    assert model.num_classes == 3
+    assert model.inherited.exact
+
+
 def test_another_number_of_classes_gives_a_fresh_head(vit):
     base, s = vit
     model = s.create(inherit=base, num_classes=7)

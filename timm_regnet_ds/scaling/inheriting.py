@@ -52,6 +52,8 @@ def create_inheriting(
     if kwargs.get("features_only"):
         raise ValueError("inherit= does not go with features_only=True: inherit first, then take features")
     trained = _trained_base(base, source, {key: value for key, value in kwargs.items() if key != "num_classes"})
+    if base.pretrained_cfg is not None and hasattr(trained, "num_classes"):
+        kwargs.setdefault("num_classes", trained.num_classes)
     classes = kwargs.get("num_classes")
     fresh_head = classes is not None and classes != getattr(trained, "num_classes", classes)
     if fresh_head:
