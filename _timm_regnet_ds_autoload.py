@@ -2,9 +2,9 @@
 
 timm discovers no plugins, but torch does: since 2.5 it calls every entry point of the group ``torch.backends`` at the
 end of ``import torch``, and :func:`autoload` is one of them. It runs in every program that uses torch. So it imports
-only the standard library, takes well under a millisecond, and raises no error. If torch cannot import this module,
-``import torch`` fails; so this is a file in site-packages in an editable install too (``_build_backend.py``). After a
-change of this file, an editable install has to be repeated.
+only the standard library, takes about a thousandth of the time of that import, and raises no error. If torch cannot
+import this module, ``import torch`` fails; so this is a file in site-packages in an editable install too
+(``_build_backend.py``). After a change of this file, an editable install has to be repeated.
 
 Models can be registered once ``timm.models`` has been imported completely. That is later than this call:
 ``import timm`` imports torch from inside timm, and a program may import torch long before timm. When the import of a

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .assign import Assigned
 from .maps import MEAN, ZERO
 from .plan import Plan
+from .record import run_hooked
 
 __all__ = ["free_zero_inputs"]
 
@@ -66,10 +67,5 @@ def _largest_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Ten
             found[name] = torch.maximum(found[name], largest) if name in found else largest
 
         handles.append(module.register_forward_pre_hook(hook))
-    try:
-        with torch.no_grad():
-            model(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_hooked(model, inputs, handles)
     return found

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .dims import Dim, resolve, same
 from .maps import COPY, OLD, Policy, index_map
-from .record import tensors
+from .record import run_hooked, tensors
 
 __all__ = ["become_identity", "become_projection"]
 
@@ -295,12 +295,7 @@ def captured(model: nn.Module, inputs: Iterable[Tensor], names: Iterable[str]) -
 
         handles.append(modules[name].register_forward_pre_hook(keep, with_kwargs=True))
         handles.append(modules[name].register_forward_hook(skip))
-    try:
-        with torch.no_grad():
-            model(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_hooked(model, inputs, handles)
     return found
 
 

@@ -1,6 +1,6 @@
 """The operators that a model's forward calls, in order, as the dispatcher sees them. No tensor is kept."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Op", "Recording", "Ref", "record", "refs", "tensors"]
+__all__ = ["Op", "Recording", "Ref", "record", "refs", "run_hooked", "tensors"]
 
 
 @dataclass(frozen=True)
@@ -181,3 +182,13 @@ def tensors(value: Any) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
     _map(value, found.append)
     return found
+
+
+def run_hooked(model: nn.Module, inputs: Iterable[torch.Tensor], handles: Sequence[RemovableHandle]) -> None:
+    """Run a model once without gradients, and remove its hooks."""
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
