@@ -1,52 +1,20 @@
 """Plots of measurements. Each function draws into given matplotlib axes."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from timm_regnet_ds.common.plots import GREY, colours, make_log
+from timm_regnet_ds.complexity import UNITS
+
 from .measurement import Measurement
 
-__all__ = ["GREY", "METRICS", "colours", "draw_roofline", "draw_times", "make_log_log", "new_figure", "pearson"]
+__all__ = ["LABELS", "draw_roofline", "draw_times", "pearson"]
 
-# For each metric of complexity: the unit that plots show it in, and the label of its axis.
-METRICS = {"flops": (1e9, "flops (GF)"), "params": (1e6, "params (M)"), "acts": (1e6, "acts (M)")}
-
-GREY = "0.6"
-
-
-def new_figure(columns: int = 1, rows: int = 1, width: float = 4.6, height: float = 3.9) -> tuple[Any, Any]:
-    """Create a figure, without pyplot's global state, and its axes as an array of shape (rows, columns).
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"plots need matplotlib: pip install 'timm-regnet-ds[study]' ({error})") from error
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for one in axes.flat:
-        one.grid(alpha=0.3)
-    return figure, axes
-
-
-def make_log_log(axes: Any) -> None:
-    """Make both axes logarithmic, with labels at 1, 2 and 5 in each decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    axes.set(xscale="log", yscale="log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
-
-
-def colours(names: Iterable[str]) -> dict[str, Any]:
-    """A colour for each name, by its position."""
-    return {name: f"C{i % 10}" for i, name in enumerate(dict.fromkeys(names))}
+# The label of the axis of each metric of complexity.
+LABELS = {metric: f"{metric} ({unit.symbol})" for metric, unit in UNITS.items()}
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float:
@@ -65,7 +33,7 @@ def draw_times(axes: Any, groups: Mapping[str, Sequence[Measurement]], metric: s
         groups: measurements by the group's name in the legend.
         metric: ``flops``, ``params`` or ``acts``.
     """
-    unit, label = METRICS[metric]
+    unit = UNITS[metric].size
     for name, colour in colours(groups).items():
         x = np.array([getattr(m.complexity, metric) / unit for m in groups[name]])
         y = np.array([1e3 / m.images_per_second for m in groups[name]])
@@ -75,7 +43,7 @@ def draw_times(axes: Any, groups: Mapping[str, Sequence[Measurement]], metric: s
         if np.isfinite(r):
             ends = np.array([x.min(), x.max()])
             axes.plot(ends, np.polyval(np.polyfit(x, y, 1), ends), color=colour, linewidth=1)
-    axes.set(xlabel=label, ylabel="time for an image (ms)")
+    axes.set(xlabel=LABELS[metric], ylabel="time for an image (ms)")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=7)
@@ -93,5 +61,5 @@ def draw_roofline(axes: Any, groups: Mapping[str, Sequence[Measurement]]) -> Non
         points = [(m.ops_per_second / m.bytes_per_second, m.ops_per_second / 1e9) for m in groups[name]]
         axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=4, label=name)
     axes.set(xlabel="operations per byte of params and acts", ylabel="GFLOP/s")
-    make_log_log(axes)
+    make_log(axes.xaxis, axes.yaxis)
     axes.legend(fontsize=7)

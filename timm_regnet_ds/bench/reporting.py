@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds.common.plots import new_figure
 from timm_regnet_ds.common.text import format_size
+from timm_regnet_ds.complexity import UNITS
 from timm_regnet_ds.files.atomic import save_figure, write_text
 from timm_regnet_ds.files.tables import csv_text, markdown
 
 from .measurement import Measurement
-from .plots import METRICS, draw_roofline, draw_times, new_figure
+from .plots import draw_roofline, draw_times
 from .runner import Result
 from .setting import Setting
 
@@ -42,7 +44,7 @@ def report(results: Sequence[Result], output: str | Path) -> list[Path]:
     measured = [m for group in groups.values() for m in group]
     written = [write_text(output / "report.md", "\n\n".join(parts) + "\n"), write_csv(measured, output / "rows.csv")]
     figure, axes = new_figure(columns=3)
-    for one, metric in zip(axes.flat, METRICS, strict=True):
+    for one, metric in zip(axes.flat, UNITS, strict=True):
         draw_times(one, groups, metric)
     written.append(save_figure(figure, output / "times.png"))
     figure, axes = new_figure(columns=len(groups))

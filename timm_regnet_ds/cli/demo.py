@@ -16,7 +16,7 @@ from timm.scheduler import create_scheduler_v2
 from torch import nn
 
 from timm_regnet_ds.bench import Measurement, bench
-from timm_regnet_ds.bench.plots import new_figure
+from timm_regnet_ds.common.plots import new_figure
 from timm_regnet_ds.complexity import Complexity, measure
 from timm_regnet_ds.papers.complexity import PRINTED
 from timm_regnet_ds.populations.sweep.data import read_digits

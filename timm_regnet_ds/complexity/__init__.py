@@ -23,14 +23,17 @@ from ._measure import check_name, measure, measure_factory
 from ._meta import build_without_weights
 from ._operators import register_formula
 from ._results import ZERO_COUNTS, Breakdown, Complexity, Counts, ModuleCounts, ThopAnswer
+from ._units import UNITS, Unit
 
 __all__ = [
+    "UNITS",
     "ZERO_COUNTS",
     "Breakdown",
     "Complexity",
     "Counts",
     "ModuleCounts",
     "ThopAnswer",
+    "Unit",
     "build_without_weights",
     "check_name",
     "measure",

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from timm_regnet_ds.complexity import Counts
+from timm_regnet_ds.complexity import UNITS, Counts
 
 __all__ = ["PRINTED", "UNREACHED", "Printed"]
 
@@ -16,13 +16,17 @@ class Printed(NamedTuple):
 
     def differences(self, counts: Counts) -> list[str]:
         """The names of the printed values that a measurement does not round to."""
-        measured = {"flops": counts.flops / 1e9, "params": counts.params / 1e6, "acts": counts.acts / 1e6}
-        return [what for what, text in self._asdict().items() if text and not _rounds_to(measured[what], text)]
+        bounds = self.bounds()
+        return [what for what, (low, high) in bounds.items() if not low <= getattr(counts, what) < high]
 
-
-def _rounds_to(value: float, printed: str) -> bool:
-    decimals = len(printed.partition(".")[2])
-    return f"{value:.{decimals}f}" == printed
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The half-open interval of the counts that round to each printed value, by its name."""
+        bounds = {}
+        for what, text in self._asdict().items():
+            if text:
+                half, unit = 0.5 * 10.0 ** -len(text.partition(".")[2]), UNITS[what].size
+                bounds[what] = ((float(text) - half) * unit, (float(text) + half) * unit)
+        return bounds
 
 
 PRINTED = {

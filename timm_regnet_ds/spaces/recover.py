@@ -31,7 +31,6 @@ __all__ = ["TARGETS_TO_RECOVER", "Match", "Recovered", "RecoveryTarget", "recove
 # Larger group widths add flops and params but hardly any acts. So networks with group width 1 are drawn within these
 # fractions of the printed values, and every group width is then tried on each.
 _SEARCH_MARGINS = {"flops": (0.6, 1.0), "params": (0.6, 1.0), "acts": (0.93, 1.07)}
-_UNITS = {"flops": 1e9, "params": 1e6, "acts": 1e6}
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def recover(target: RecoveryTarget, seed: int = 0) -> Recovered:
     single = replace(space, group_width=Values((1,)))
     limits: Any = {
         measure: (low * _SEARCH_MARGINS[measure][0], high * _SEARCH_MARGINS[measure][1])
-        for measure, (low, high) in _bounds(target.printed).items()
+        for measure, (low, high) in target.printed.bounds().items()
     }
     sample = single.sample(target.draws, seed, **limits)
     free = isinstance(space.resolution, Values)
@@ -205,18 +204,9 @@ def _three_digit_factors(low: float, high: float) -> Iterator[float]:
         factor = float(f"{factor + 10.0 ** (np.floor(np.log10(factor)) - 2):.3g}")
 
 
-def _bounds(row: Printed) -> dict[str, tuple[float, float]]:
-    """Half-open intervals of the values that round to a row, by measure."""
-    bounds = {}
-    for measure, figure in row._asdict().items():
-        half = 0.5 * 10.0 ** -len(figure.partition(".")[2])
-        bounds[measure] = ((float(figure) - half) * _UNITS[measure], (float(figure) + half) * _UNITS[measure])
-    return bounds
-
-
 def _matches_printed(row: Printed, counts: Complexities) -> Array:
     inside = np.ones(len(counts.flops), dtype=bool)
-    for measure, (low, high) in _bounds(row).items():
+    for measure, (low, high) in row.bounds().items():
         values = getattr(counts, measure)
         inside &= (values >= low) & (values < high)
     return inside

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.plots import METRICS, make_log_log, new_figure
+from timm_regnet_ds.bench.plots import LABELS
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.common.plots import make_log, new_figure
 from timm_regnet_ds.common.text import format_size
+from timm_regnet_ds.complexity import UNITS
 from timm_regnet_ds.files.atomic import save_figure
 from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import INFERENCE_V100
@@ -121,14 +123,14 @@ def _ratios(times: Mapping[str, Measurement], pairs: Sequence[tuple[str, str]]) 
 def _plot(mode: str, times: Mapping[str, Measurement], output: Path) -> Path:
     figure, axes = new_figure(columns=2, width=5.2, height=4.2)
     for one, metric in zip(axes.flat, ("flops", "acts"), strict=True):
-        unit, label = METRICS[metric]
+        unit = UNITS[metric].size
         for i, (prefix, family) in enumerate(FAMILIES.items()):
             group = [m for name, m in times.items() if name.startswith(prefix)]
             points = sorted((getattr(m.complexity, metric) / unit, 1e3 / m.images_per_second) for m in group)
             if points:
                 one.plot(*zip(*points, strict=True), "o-", color=f"C{i}", markersize=4, linewidth=1, label=family)
-        one.set(xlabel=label, ylabel="time per image (ms)")
-        make_log_log(one)
+        one.set(xlabel=LABELS[metric], ylabel="time per image (ms)")
+        make_log(one.xaxis, one.yaxis)
         one.legend(fontsize=7)
         if mode == "inference":
             draw_paper_points(one, INFERENCE_V100, metric, "V100, in the paper")

@@ -5,8 +5,8 @@ from typing import Any
 
 from timm.models import is_model
 
-from timm_regnet_ds.bench.plots import GREY, METRICS
-from timm_regnet_ds.complexity import measure
+from timm_regnet_ds.common.plots import GREY
+from timm_regnet_ds.complexity import UNITS, measure
 
 __all__ = ["draw_paper_points"]
 
@@ -20,7 +20,7 @@ def draw_paper_points(axes: Any, times: Mapping[str, float], metric: str, label:
         metric: ``flops``, ``params`` or ``acts``, measured by this package.
         label: the label in the legend.
     """
-    unit = METRICS[metric][0]
+    unit = UNITS[metric].size
     names = [name for name in times if is_model(name)]
     x = [getattr(measure(name), metric) / unit for name in names]
     axes.plot(x, [times[name] for name in names], "x", color=GREY, markersize=4, zorder=0, label=label)

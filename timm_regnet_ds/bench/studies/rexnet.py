@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.plots import GREY, make_log_log, new_figure
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.common.plots import GREY, make_log, new_figure
 from timm_regnet_ds.files.atomic import save_figure
 from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import REXNET, REXNET_LITE, RexnetTimes
@@ -114,7 +114,7 @@ def _plot(where: str, device_type: str, dtype: str, by_name: Mapping[str, Measur
         one.plot(*zip(*paper, strict=True), "x", color=GREY, zorder=0, label=f"{machine}, in the paper")
     batch = BATCH_SIZES[device_type] if not by_name else next(iter(by_name.values())).setting.batch_size
     one.set(xlabel="flops (GF)", ylabel=f"time of {batch} image{'s' if batch > 1 else ''} (ms)")
-    make_log_log(one)
+    make_log(one.xaxis, one.yaxis)
     one.set_title(where, fontsize=9)
     one.legend(fontsize=7)
     return save_figure(figure, output / f"{device_type}_{dtype}.png")

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.plots import METRICS, draw_times, new_figure, pearson
+from timm_regnet_ds.bench.plots import draw_times, pearson
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.common.plots import new_figure
+from timm_regnet_ds.complexity import UNITS
 from timm_regnet_ds.files.atomic import save_figure
 from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import TRAINING_V100
@@ -53,7 +55,7 @@ def _analyse(results: Sequence[Result], output: Path) -> StudyResult:
     plots = [_plot(base, results, output) for base in by_base]
     plots.append(_all_bases(by_base, output))
     groups = {**by_base, "all": [m for group in by_base.values() for m in group]}
-    table = {name: {metric: _r(group, metric) for metric in METRICS} for name, group in groups.items()}
+    table = {name: {metric: _r(group, metric) for metric in UNITS} for name, group in groups.items()}
     rows = [
         [
             name,
@@ -63,7 +65,7 @@ def _analyse(results: Sequence[Result], output: Path) -> StudyResult:
         ]
         for name, row in table.items()
     ]
-    text = markdown(["base", "models", *(f"r of {metric}" for metric in METRICS), f"acts ≥ {CLAIMED}"], rows)
+    text = markdown(["base", "models", *(f"r of {metric}" for metric in UNITS), f"acts ≥ {CLAIMED}"], rows)
     return StudyResult(
         f"Pearson's r of the time per image with each metric (in brackets, the paper's):\n\n{text}", plots
     )
@@ -88,7 +90,7 @@ def _plot(base: str, results: Sequence[Result], output: Path) -> Path:
     groups = {strategy: list(with_tags(results, base=base, strategy=strategy)) for strategy in STRATEGIES}
     groups = {strategy: group for strategy, group in groups.items() if group}
     figure, axes = new_figure(columns=3)
-    for one, metric in zip(axes.flat, METRICS, strict=True):
+    for one, metric in zip(axes.flat, UNITS, strict=True):
         draw_times(one, groups, metric)
         r = _r([m for group in groups.values() for m in group], metric)
         one.set_title(f"{base}, all strategies: r = {r:.3f}", fontsize=9)

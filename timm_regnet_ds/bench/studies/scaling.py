@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.plots import colours, make_log_log, new_figure
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
+from timm_regnet_ds.common.plots import colours, make_log, new_figure
 from timm_regnet_ds.files.atomic import save_figure
 from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.papers.times import TRAINING_V100
@@ -80,7 +80,7 @@ def _draw(axes: Any, groups: Mapping[str, Sequence[Measurement]], label: str, va
             label=way,
         )
     axes.set(xlabel="flops (GF)", ylabel=label)
-    make_log_log(axes)
+    make_log(axes.xaxis, axes.yaxis)
     axes.legend(fontsize=7)
 
 

@@ -11,25 +11,19 @@ from typing import Any
 import numpy as np
 
 from timm_regnet_ds.common.check import check_float
+from timm_regnet_ds.complexity import UNITS, Unit
 from timm_regnet_ds.populations.rows import population_file
 from timm_regnet_ds.populations.statistics import LinearFit, linear_fit
 from timm_regnet_ds.populations.statistics.validation import FloatArray
 from timm_regnet_ds.populations.sweep.plan import error_settings
 
-__all__ = ["COMPLEXITY_UNITS", "Population", "Unit", "read_populations"]
+__all__ = ["COMPLEXITY_UNITS", "Population", "read_populations"]
 
 _REQUIRED_KEYS = ("space", "index", "seed", "flops", "params", "acts", "error", "failure", "dataset", "properties")
 
 
-@dataclass(frozen=True)
-class Unit:
-    """A unit of complexity: how many elements or multiply-adds it stands for, and its symbol."""
-
-    size: float
-    symbol: str
-
-
-COMPLEXITY_UNITS = {"flops": Unit(1e6, "MF"), "params": Unit(1e6, "M"), "acts": Unit(1e6, "M")}
+# Models of populations are small, so their flops are shown in millions.
+COMPLEXITY_UNITS = {**UNITS, "flops": Unit(1e6, "M", "MF")}
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from timm_regnet_ds.common.plots import make_log, new_figure
 from timm_regnet_ds.populations.statistics import effective_size
 
 from .populations import COMPLEXITY_UNITS, Population
@@ -25,17 +26,11 @@ def panels(
         size: width and height of a panel in inches.
         **options: passed to ``Figure.subplots``.
     """
-    from matplotlib.figure import Figure
-
     columns = min(number, columns)
-    rows = math.ceil(number / columns)
-    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained", dpi=120)
-    grid = figure.subplots(rows, columns, squeeze=False, **options)
+    figure, grid = new_figure(columns, math.ceil(number / columns), *size, **options)
     axes = list(grid.flat)
     for unused in axes[number:]:
         unused.remove()
-    for axis in axes[:number]:
-        axis.grid(alpha=0.3)
     return figure, axes[:number]
 
 
@@ -64,10 +59,5 @@ def axis_label(name: str) -> str:
 
 def set_x_scale(axis: Any, low: float, high: float) -> None:
     """Make the x axis logarithmic, with plain numbers, if the values are positive and span more than a decade."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     if low > 0 and high > 10 * low:
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        make_log(axis.xaxis)

@@ -12,10 +12,9 @@ from timm_regnet_ds.common.checked_fields import CheckedFields, checked_by
 from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.populations.rows import population_file
 from timm_regnet_ds.spaces import Frame, Space, Values, get_space
+from timm_regnet_ds.spaces.limits import Limit
 
 __all__ = ["DATASET_SHAPES", "EXECUTORS", "Plan", "error_settings", "load_plan"]
-
-Limit = tuple[float | str | None, float | str | None]
 
 EXECUTORS = ("local", "slurm")
 

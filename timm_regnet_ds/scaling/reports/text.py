@@ -8,7 +8,7 @@ from typing import Any
 from timm.models import is_model
 
 from timm_regnet_ds.common.text import format_size, shorten
-from timm_regnet_ds.complexity import ZERO_COUNTS
+from timm_regnet_ds.complexity import UNITS, ZERO_COUNTS
 from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES, describe_scaling
 from timm_regnet_ds.scaling.fitting.target import MEASURES
 from timm_regnet_ds.scaling.scale import scale
@@ -17,8 +17,6 @@ from timm_regnet_ds.scaling.scaled_model import ScaledModel
 from .exponents import exponents, predicted
 
 __all__ = ["format_exponents", "format_scaled", "format_strategies", "format_usage", "to_dict"]
-
-_UNITS = {"flops": ("G", 1e9), "params": ("M", 1e6), "acts": ("M", 1e6)}
 
 # A module with more submodules than this is shown as one row.
 _MAX_PARTS = 8
@@ -68,10 +66,10 @@ def _how(model: ScaledModel) -> str:
 
 
 def _measure_line(model: ScaledModel, name: str) -> str:
-    letter, unit = _UNITS[name]
-    before, after = (getattr(c, name) / unit for c in (model.base_complexity, model.complexity))
+    unit = UNITS[name]
+    before, after = (getattr(c, name) / unit.size for c in (model.base_complexity, model.complexity))
     growth, predicted = getattr(model.growth, name), getattr(model.predicted, name)
-    return f"{f'{name} ({letter})':12}{before:12.4g}{after:12.4g}{growth:9.3g}×{predicted:10.3g}×"
+    return f"{f'{name} ({unit.prefix})':12}{before:12.4g}{after:12.4g}{growth:9.3g}×{predicted:10.3g}×"
 
 
 def _axis_line(model: ScaledModel, name: str) -> str:
