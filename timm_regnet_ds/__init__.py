@@ -7,6 +7,7 @@ Importing this package registers the models with timm. If the package is install
 import timm  # noqa: F401
 
 from timm_regnet_ds.training.hub import model_card, push_to_hub
+from timm_regnet_ds.training.model_kwargs import mend_timm
 
 from . import models, scaling
 from .complexity import Complexity, measure, register_formula
@@ -14,6 +15,8 @@ from .models import AnyNet, AnyNetCfg, RegNetCfg, list_models
 from .scaling import STRATEGIES, ScaledModel, Strategy, resolve_strategy, scalable, scale
 
 __version__ = "0.1.0"
+
+mend_timm()
 
 __all__ = [
     "STRATEGIES",

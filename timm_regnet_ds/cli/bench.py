@@ -11,6 +11,7 @@ from typing import Any
 from timm_regnet_ds.bench.setting import COMPILE_MODES, DTYPES, MODES, Setting
 from timm_regnet_ds.common.check import check_int
 from timm_regnet_ds.common.text import format_size, shorten
+from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
 
 __all__ = ["add_commands"]
 
@@ -137,7 +138,6 @@ def _settings(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _bench(options: argparse.Namespace) -> int:
     from timm.models import list_models
-    from timm.utils import ParseKwargs
 
     from timm_regnet_ds.bench.runner import Job, run_jobs
     from timm_regnet_ds.complexity import check_name
@@ -159,10 +159,9 @@ def _bench(options: argparse.Namespace) -> int:
         raise ValueError("--resume goes with --output, the file that has the rows of earlier runs")
     for name in names:
         check_name(name)
-    kwargs = argparse.Namespace()
-    ParseKwargs([], "kwargs")(None, kwargs, options.model_kwargs)
+    kwargs = parse_model_kwargs(options.model_kwargs)
     settings = [Setting(**given) for given in _settings(options)]
-    jobs = [Job(name, setting, kwargs.kwargs) for name in dict.fromkeys(names) for setting in settings]
+    jobs = [Job(name, setting, kwargs) for name in dict.fromkeys(names) for setting in settings]
     failures = 0
     if len(jobs) > 1 and not options.json:
         print(HEADER)

@@ -40,6 +40,9 @@ def _models(options: argparse.Namespace) -> None:
         raise ValueError(f"no model of this project matches {options.filter!r}; 'timm-regnet-ds models' lists all")
     print(f"{HEADER} printed" if options.printed else HEADER)
     for name in names:
+        if name == "scaled":
+            print("scaled                    any model base=, scaled: see 'timm-regnet-ds scale'")
+            continue
         row = _format_row(name, measure(name))
         print(f"{row} {'/'.join(filter(None, PRINTED[name]))}" if options.printed else row, flush=True)
 

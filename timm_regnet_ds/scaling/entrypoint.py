@@ -44,19 +44,17 @@ def _create_scaled(
     Args:
         variant: ``scaled``.
         pretrained: load weights of this very model; those of the base do not fit.
-        base: a model that timm can build. Without any argument, the model is RegNetZ-500MF scaled to 4 GF, as in the
-            paper.
+        base: a model that timm can build.
         sizes: what `ScaledModel.model_args` saves. The model is built from these sizes, and nothing is scaled again.
         resolved: the factor that a search has found. Models saved before there were ``sizes`` have it.
         **kwargs: arguments of `scale` and of ``timm.create_model``.
+
+    Raises:
+        ValueError: no ``base``, or what `scale` refuses.
     """
     how = {name: kwargs.pop(name) for name in SCALE_ARGS if kwargs.get(name) is not None}
     if not base:
-        if how:
-            raise ValueError(
-                "scaled needs base=, the name of a model: create_model('scaled', base='resnet50', to='8gf')"
-            )
-        base, how = "regnetz_500mf", {"factor": 8.1}
+        raise ValueError("scaled needs base=, the name of a model: create_model('scaled', base='resnet50', to='8gf')")
     if sizes is not None:
         if not isinstance(sizes, Mapping):
             raise ValueError(f"sizes are what a saved model's config has under that name, not {sizes!r}")

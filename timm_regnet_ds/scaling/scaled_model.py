@@ -16,6 +16,7 @@ from .arithmetic.strategy import STRATEGIES, Growth, Multipliers, Strategy, desc
 from .building.base import Base, ImageSize
 from .building.build import Changes, build_changed
 from .building.capture import bypass_interception
+from .building.image_size import explain_image_size
 from .building.saved import saved_sizes
 from .building.timm_args import timm_args
 from .inheriting import create_inheriting
@@ -197,6 +198,7 @@ def create_scaled(
     if set_by_scaling:
         raise ValueError(f"{base.name} scaled takes no {set_by_scaling[0]}: scaling sets it")
     model = build_changed(base, changes, pretrained, **kwargs)
+    explain_image_size(model)
     passed = {key: value for key, value in kwargs.items() if key not in NOT_MODEL_ARGS}
     vars(model)["_model_args"] = {**model_args, **passed}
     return model

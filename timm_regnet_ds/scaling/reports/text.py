@@ -44,7 +44,7 @@ def format_scaled(model: ScaledModel) -> str:
 def format_usage(model: ScaledModel) -> str:
     """The line of Python and the options of timm's ``train.py`` that build the model.
 
-    They contain the factor and not the target, because timm before 1.0.30 fails to parse ``to=16gf``.
+    They contain the factor and not the target, so that nothing is searched again.
     """
     recipe = model.recipe()
     call = ["timm.create_model(", '"scaled", ', *(f"{name}={value!r}, " for name, value in recipe.items())]
