@@ -10,7 +10,7 @@ from timm_regnet_ds.bench.peaks import DevicePeaks
 from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.bench.timing import Timing
-from timm_regnet_ds.complexity import Counts
+from timm_regnet_ds.complexity import Complexity
 
 TINY = {"depths": [1, 1], "widths": [8, 16], "num_classes": 10}
 QUICK = {"device": "cpu", "batch_size": 2, "input_size": 32, "threads": 1, "seconds": 0.2, "precision": 0.5}
@@ -24,6 +24,7 @@ def timing(milliseconds, share=0.01):
 def result(model, counts, milliseconds, args=None, tags=None, operators=100, device_name="a device", **setting):
     """A result as if measured on a device."""
     setting = Setting(**{"device": "cpu", "batch_size": 1, "threads": 1, "input_size": (3, 224, 224), **setting})
+    complexity = Complexity(*counts, input_size=setting.input_size, operators=operators, dtype=setting.dtype)
     measurement = Measurement(
         model=model,
         model_args=args or {},
@@ -35,8 +36,7 @@ def result(model, counts, milliseconds, args=None, tags=None, operators=100, dev
         precision_met=True,
         memory_allocated=None,
         memory_reserved=None,
-        complexity=Counts(*counts),
-        operators=operators,
+        complexity=complexity,
         peaks=DevicePeaks(1e12, 1e11),
         environment={"device_name": device_name},
     )

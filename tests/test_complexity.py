@@ -317,7 +317,7 @@ def test_weights_computed_from_others():
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet", "levit_128s"])
 def test_rows_add_up(name):
     c = measure(name)
-    total = Counts(c.flops, c.params, c.acts)
+    total = Counts(c.flops, c.params, c.acts, c.bytes, c.weight_bytes)
     rows = c.by_module()
     assert rows[""] == sum(c.by_operator().values(), Counts(0, 0, 0)) == total
     assert next(iter(rows)) == ""
@@ -333,9 +333,13 @@ def test_rows_add_up(name):
 def test_rows_of_a_small_network():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 36, 5))
     c = measure(model, 8)
-    conv, linear = Counts(8 * 36 * 27, 224, 8 * 36), Counts(8 * 36 * 5, 8 * 36 * 5 + 5, 5)
-    assert c.by_module() == {"": Counts(c.flops, c.params, c.acts), "0": conv, "1": Counts(0, 16, 0), "3": linear}
-    assert c.by_operator() == {"conv": conv, "linear": linear, "other": Counts(0, 16, 0)}
+    conv = Counts(8 * 36 * 27, 224, 8 * 36, 4 * (3 * 64 + 8 * 36), 4 * 224)
+    linear = Counts(8 * 36 * 5, 8 * 36 * 5 + 5, 5, 4 * (8 * 36 + 5), 4 * (8 * 36 * 5 + 5))
+    norm = Counts(0, 16, 0, 4 * 2 * 8 * 36, 4 * 4 * 8)  # its weights and its running statistics
+    total = Counts(c.flops, c.params, c.acts, c.bytes, c.weight_bytes)
+    assert c.by_module() == {"": total, "0": conv, "1": norm, "3": linear}
+    assert c.by_operator() == {"conv": conv, "linear": linear, "other": norm}
+    assert c.product_bytes == conv.bytes + linear.bytes
 
 
 def test_shared_module_counts_where_it_is_called_and_its_params_once():
@@ -344,7 +348,8 @@ def test_shared_module_counts_where_it_is_called_and_its_params_once():
     c = measure(stage, 4)
     rows = c.by_module()
     assert (c.flops, c.params, c.acts) == (3 * 16 * 9, 9, 3 * 16 * 3)
-    assert rows["1"] == rows["1.1"] == Counts(16 * 9, 0, 16 * 3)
+    assert rows["1.1"] == Counts(16 * 9, 0, 16 * 3, 4 * 2 * 48, 4 * 9)
+    assert rows["1"] == rows["1.1"] + rows["1.0"]
     tied = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1))
     tied[1].weight = tied[0].weight
     assert {path: row.params for path, row in measure(tied, 4).by_module().items()} == {"": 15, "0": 12, "1": 3}
@@ -508,11 +513,12 @@ def test_a_registered_formula_counts(own_formulas):
     def formula(args, out):
         return out.numel() * args[1].shape[1:].numel(), out.numel()
 
-    deformed = Counts(6 * 256 * 4 * 9, 6 * 4 * 9 + 6, 6 * 256)
+    # Images and offsets are read, and a mask of one number, which torchvision makes and the formula's row reads.
+    deformed = Counts(6 * 256 * 4 * 9, 6 * 4 * 9 + 6, 6 * 256, 4 * (4 + 18 + 6) * 256, 4 * (6 * 4 * 9 + 6 + 1))
     register_formula(name, formula, kind="conv")
     c = measure(model, (4, 16, 16))
     assert not c.uncounted
-    assert c.by_module()["conv"] == deformed
+    assert c.by_module()["conv"] == deformed + Counts(0, 0, 0, 0, 4)
     assert list(c.by_operator()) == ["conv", "other"]
     register_formula(name, formula, kind="deformed")
     rows = measure(model, (4, 16, 16)).by_operator()
@@ -627,6 +633,11 @@ def test_results_print_compare_and_travel():
         "input_size": [3, 224, 224],
         "uncounted": {},
         "operators": 68,
+        "bytes": c.bytes,
+        "weight_bytes": c.weight_bytes,
+        "product_bytes": c.product_bytes,
+        "grouped_flops": 0,
+        "dtype": "fp32",
     }
     with pytest.raises(AttributeError):
         c.flops = 0
@@ -641,7 +652,7 @@ def test_results_print_compare_and_travel():
 
 
 def test_examples_of_the_documentation_hold(own_formulas):
-    assert doctest.testmod(complexity) == (0, 3)
+    assert doctest.testmod(complexity) == (0, 4)
     assert doctest.testmod(_operators) == (0, 2)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 
 from timm_regnet_ds.common.memory import is_out_of_memory
 from timm_regnet_ds.common.text import first_line
-from timm_regnet_ds.complexity import Complexity, Counts
+from timm_regnet_ds.complexity import Complexity
 
 from .batches import ModelLoader, largest_batch_on_cpu, largest_batch_on_cuda
 from .devices import CpuClock, backend_flags, clock_of, free_memory
@@ -53,7 +54,7 @@ def bench(
     """
     setting = Setting(**settings) if setting is None else setting.replace(**settings)
     args = dict(model_args or {})
-    model, complexity = load_model(model_or_name, args, setting.input_size, setting.seed)
+    model, complexity = load_model(model_or_name, args, setting.input_size, setting.seed, setting.dtype)
     name = model_or_name if isinstance(model_or_name, str) else type(model_or_name).__name__
     if setting.batch_size == "max" and setting.device_type == "cpu":
         # The worker gets the module, since it may not know a name that the caller's program has registered.
@@ -68,7 +69,7 @@ def bench_named(
     name: str, model_args: Mapping[str, Any], setting: Setting, peaks: DevicePeaks
 ) -> tuple[Measurement, StepTimes]:
     """`bench` of a model by its name, with the times of all repetitions. On the CPU, the batch size is a number."""
-    model, complexity = load_model(name, model_args, setting.input_size, setting.seed)
+    model, complexity = load_model(name, model_args, setting.input_size, setting.seed, setting.dtype)
     return _bench(model, name, model_args, complexity, setting, peaks)
 
 
@@ -138,8 +139,7 @@ def _bench(
         precision_met=times.precision_met,
         memory_allocated=memory_allocated,
         memory_reserved=memory_reserved,
-        complexity=Counts(complexity.flops, complexity.params, complexity.acts),
-        operators=complexity.operators,
+        complexity=replace(complexity, uncounted={}, parts=()),
         peaks=peaks,
         environment=about,
     )

@@ -38,7 +38,7 @@ class LatencyModel(model.LatencyModel):
         if len(names) < 2 * len(TERMS):
             raise ValueError(f"a fit needs at least {2 * len(TERMS)} models; there are {len(names)}")
         setting = _common_setting(measurements)
-        terms = np.array([terms_of(m.complexity, m.operators, m.setting.batch_size) for m in measurements])
+        terms = np.array([terms_of(m.complexity, m.complexity.operators, m.setting.batch_size) for m in measurements])
         times = np.array([m.timing.median for m in measurements])
         batch_sizes = {m.setting.batch_size for m in measurements}
         return cls(

@@ -15,7 +15,7 @@ __all__ = ["label_of", "load_model", "load_pickled", "pickle_model"]
 
 
 def load_model(
-    model_or_name: str | nn.Module, model_args: Mapping[str, Any], input_size: Any, seed: int
+    model_or_name: str | nn.Module, model_args: Mapping[str, Any], input_size: Any, seed: int, dtype: str = "fp32"
 ) -> tuple[nn.Module, Complexity]:
     """Build a model by its name, or take a module as it is, and measure its complexity.
 
@@ -24,6 +24,7 @@ def load_model(
         model_args: arguments of ``timm.create_model``, for a name.
         input_size: as in `Setting`.
         seed: seed of the weights, for a name.
+        dtype: the number format in which bytes are counted.
 
     Raises:
         ValueError: an unknown name, arguments or an image size that the model refuses, or arguments for a module.
@@ -32,13 +33,13 @@ def load_model(
     if not isinstance(model_or_name, str):
         if model_args:
             raise ValueError("model_args go with a model's name: the module is built already")
-        return model_or_name, measure(model_or_name, input_size)
+        return model_or_name, measure(model_or_name, input_size, dtype=dtype)
     check_name(model_or_name)
     make = partial(create_model, model_or_name, **model_args)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         model = make()
-    return model, measure_factory(label_of(model_or_name, model_args), make, input_size)[1]
+    return model, measure_factory(label_of(model_or_name, model_args), make, input_size, dtype=dtype)[1]
 
 
 def pickle_model(model: nn.Module) -> bytes:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from timm_regnet_ds.common.text import format_size
-from timm_regnet_ds.complexity import Counts
+from timm_regnet_ds.complexity import Complexity, Counts
 
 from .loading import label_of
 from .peaks import DevicePeaks
@@ -19,6 +19,10 @@ KIND, VERSION = "measurement", 2
 # Forward passes that a repetition counts as: a backward pass has two matrix products for each of the forward pass.
 _PASSES = {"inference": 1, "train": 3}
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "amp": 2}
+
+# The counts of a row. Earlier rows lack the second group.
+_COUNTS = ("flops", "params", "acts", "operators")
+_LATER_COUNTS = ("bytes", "weight_bytes", "product_bytes", "grouped_flops")
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Measurement:
         warm_up_steady: whether the time was steady when the warm-up ended.
         precision_met: whether the median's interval is as narrow as was asked for.
         memory_allocated, memory_reserved: peak bytes; None on the CPU.
-        complexity: flops (multiply-adds), params and acts for one image.
-        operators: number of operator calls in a forward pass.
+        complexity: flops (multiply-adds), params, acts and bytes for one image, in the setting's number format, without
+            what is uncounted and ``parts``. The bytes are 0 in rows of earlier versions.
         peaks: the device's measured peak rates.
         environment: device, driver, clocks, libraries.
         processes: number of processes whose repetitions are pooled.
@@ -52,8 +56,7 @@ class Measurement:
     precision_met: bool
     memory_allocated: int | None
     memory_reserved: int | None
-    complexity: Counts
-    operators: int
+    complexity: Complexity
     peaks: DevicePeaks
     environment: Mapping[str, Any] = field(repr=False)
     processes: int = 1
@@ -111,7 +114,7 @@ class Measurement:
             f"  {s.mode}, {s.batch_size} × {size}, {s.dtype}, {self.environment['device_name']}{steps}\n"
             f"  mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}{processes}\n"
             f"  {self.images_per_second:,.4g} images/s\n"
-            f"  {memory}{self.complexity}\n  {self.roofline()}"
+            f"  {memory}{Counts.__str__(self.complexity)}\n  {self.roofline()}"
         )
 
     @property
@@ -122,10 +125,11 @@ class Measurement:
     def to_row(self) -> dict[str, Any]:
         """All fields as plain values for JSON, and the rates that follow from them, for other programs."""
         row = asdict(self)
-        counts = row.pop("complexity")
+        del row["complexity"]
+        counts = self.complexity.to_dict()
         return {
             **row,
-            **counts,
+            **{name: counts[name] for name in (*_COUNTS, *_LATER_COUNTS)},
             "setting": self.setting.to_dict(),
             "images_per_second": self.images_per_second,
             "ops_per_second": self.ops_per_second,
@@ -145,12 +149,18 @@ class Measurement:
                 "setting": Setting.from_dict(row["setting"]),
                 "timing": Timing(**row["timing"]),
                 "steps": {name: Timing(**timing) for name, timing in row["steps"].items()},
-                "complexity": Counts(row["flops"], row["params"], row["acts"]),
+                "complexity": _complexity(row),
                 "peaks": DevicePeaks(**row["peaks"]),
             }
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"a row of {row.get('model')!r} is not a complete measurement: {error}") from error
+
+
+def _complexity(row: Mapping[str, Any]) -> Complexity:
+    counts = {name: row[name] for name in _COUNTS} | {name: row.get(name, 0) for name in _LATER_COUNTS}
+    setting = row["setting"]
+    return Complexity(**counts, input_size=tuple(setting["input_size"]), dtype=setting["dtype"])
 
 
 def upgrade_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -56,9 +56,9 @@ class Copier:
         return copy.deepcopy(value, self.copies)
 
 
-def without_values(tensor: Tensor) -> Tensor:
-    """A tensor of the same shape, strides and dtype on the ``meta`` device."""
-    return torch.empty_like(tensor, device="meta")
+def without_values(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of the same shape and strides on the ``meta`` device, in ``dtype`` if it has floating-point numbers."""
+    return torch.empty_like(tensor, device="meta", dtype=dtype if tensor.is_floating_point() else None)
 
 
 def with_values(tensor: Tensor) -> Tensor:

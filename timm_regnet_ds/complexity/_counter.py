@@ -1,5 +1,6 @@
 """Counting the operators that pass torch's dispatcher while a module runs."""
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,10 +9,25 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ._operators import Formula, operator_info
+from ._operators import Formula, OperatorInfo, operator_info
 from ._results import ZERO_COUNTS, Complexity, Counts, InputSize, ModuleCounts
 
 __all__ = ["DispatchCounter"]
+
+
+_NUMBERS = frozenset((int, float, bool, type(None)))
+
+
+def _sizes(out: Any) -> list[int]:
+    """Bytes of an operator's outputs."""
+    if isinstance(out, Tensor):
+        return [out.nbytes]
+    return [t.nbytes for t in out if isinstance(t, Tensor)] if isinstance(out, (list, tuple)) else []
+
+
+def _is_grouped(image: Tensor, weight: Any) -> bool:
+    """Whether a convolution has groups of more than one channel and fewer than all. Transposed ones count as dense."""
+    return isinstance(weight, Tensor) and weight.dim() > 2 and 1 < weight.shape[1] < image.shape[1]
 
 
 class DispatchCounter(TorchDispatchMode):
@@ -19,10 +35,12 @@ class DispatchCounter(TorchDispatchMode):
 
     Args:
         module: a throw-away copy of the module to count, since `track_modules` replaces its ``forward``.
+        autocast: the format of products under autocast, or None.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, autocast: torch.dtype | None = None) -> None:
         super().__init__()
+        self.autocast = autocast
         self.path = ""
         self.paths: dict[nn.Module, list[str]] = {}
         for path, child in module.named_modules(remove_duplicate=False):
@@ -33,42 +51,107 @@ class DispatchCounter(TorchDispatchMode):
         for child, (path, *_) in self.paths.items():
             for p in filter(torch.is_tensor, child._parameters.values()):
                 self.params.setdefault(p.untyped_storage()._cdata, (path, p.numel()))
-        # Flops, params and acts by path and kind. Modules with parameters come first, in the model's order.
-        self.counts: dict[str, dict[str, list[int]]] = {path: {} for path, _ in self.params.values()}
+        # Tensors that do not depend on the images, by id: weights, and what is computed from them alone. They are kept,
+        # so that no other tensor gets their id.
+        self.constants: dict[int, Tensor] = {}
+        for child in self.paths:
+            for t in (*child._parameters.values(), *child._buffers.values()):
+                if isinstance(t, Tensor):
+                    self.constants[id(t)] = t
+        self.casts: dict[int, Tensor] = {}  # weights in autocast's format, by the id of the weight
+        # The fields of `Counts` by path and kind. Modules with parameters come first, in the model's order.
+        self.counts: dict[str, dict[str, tuple[int, ...]]] = {path: {} for path, _ in self.params.values()}
         self.uncounted: dict[str, int] = {}
         self.operators = 0
+        self.grouped_flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        counted, meta_output, is_composite, is_uncounted, is_kernel = operator_info(func)
+        info = operator_info(func)
         kwargs = kwargs or {}
-        out = meta_output(*args, **kwargs) if meta_output and args[0].is_meta else None
-        if out is None and is_composite:
+        if self.autocast is not None and info.autocast is not None:
+            args, kwargs = info.autocast(args, kwargs, self._cast)
+        out = info.meta_output(*args, **kwargs) if info.meta_output and args[0].is_meta else None
+        if out is None and info.is_composite:
             with self:
                 return func.decompose(*args, **kwargs)
         if out is None:
             out = func(*args, **kwargs)
-        self.operators += is_kernel
-        if counted:
-            self._count(*counted, args, out)
-        elif is_uncounted:
-            self.uncounted[func._schema.name] = self.uncounted.get(func._schema.name, 0) + 1
+        moved = self._bytes(info, args, kwargs, out)
+        if info.counted:
+            self._count(*info.counted, args, out, moved)
+        else:
+            if moved != (0, 0):
+                self._add(self.path, "other", (0, 0, 0, *moved))
+            if info.is_uncounted:
+                self.uncounted[func._schema.name] = self.uncounted.get(func._schema.name, 0) + 1
         return out
 
-    def _count(self, kind: str, formula: Formula, args: Any, out: Any) -> None:
+    def _cast(self, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+        """The tensor in a format (None: that of products), with the cast counted as an operator."""
+        dtype = self.autocast if dtype is None else dtype
+        if tensor.dtype is dtype or not tensor.is_floating_point() or tensor.dtype is torch.float64:
+            return tensor
+        if id(tensor) in self.casts:  # Autocast casts a weight once.
+            return self.casts[id(tensor)]
+        new = torch.empty_like(tensor, dtype=dtype) if tensor.is_meta else tensor.to(dtype)
+        self.operators += 1
+        if id(tensor) in self.constants:
+            self.casts[id(tensor)] = self.constants[id(new)] = new
+            self._add(self.path, "other", (0, 0, 0, 0, tensor.nbytes + new.nbytes))
+        else:
+            self._add(self.path, "other", (0, 0, 0, tensor.nbytes + new.nbytes, 0))
+        owned = self.params.get(tensor.untyped_storage()._cdata)
+        if owned is not None:  # The operator that takes the cast weight is the one to which its params belong.
+            self.params[new.untyped_storage()._cdata] = self.params.pop(tensor.untyped_storage()._cdata)
+        return new
+
+    def _bytes(self, info: OperatorInfo, args: Any, kwargs: Any, out: Any) -> tuple[int, int]:
+        """Bytes that an operator reads and writes: those that depend on the images, and the others."""
+        constants = self.constants
+        read = fixed = 0
+        is_constant = is_first = True
+        written = sum(_sizes(out)) if info.is_kernel else 0
+        for arg in (*args, *kwargs.values()) if kwargs else args:
+            if type(arg) in _NUMBERS:
+                continue
+            for t in (arg,) if isinstance(arg, Tensor) else arg if isinstance(arg, (list, tuple)) else ():
+                if not isinstance(t, Tensor):
+                    continue
+                size = t.nbytes
+                if is_first:
+                    is_first = False
+                    size = min(size, written) if info.looks_up else size * info.reads_first
+                if id(t) in constants:
+                    fixed += size
+                else:
+                    is_constant = False
+                    read += size
+        if is_constant:
+            for t in (out,) if isinstance(out, Tensor) else out if isinstance(out, (list, tuple)) else ():
+                constants[id(t)] = t
+        elif info.in_place:
+            constants.pop(id(args[0]), None)
+        if not info.is_kernel or (args and out is args[0] and not info.in_place):
+            return 0, 0
+        self.operators += 1
+        return (0, fixed + written) if is_constant else (read + written, fixed)
+
+    def _count(self, kind: str, formula: Formula, args: Any, out: Any, moved: tuple[int, int]) -> None:
         flops, acts = formula(args, out)
-        if kind == "conv" and not acts:  # Older versions of torch raise this on every device but `meta`.
-            raise ValueError(f"the output of a convolution is empty: {tuple(out.shape)}")
-        self._add(self.path, kind, flops, 0, acts)
+        if kind == "conv":
+            if not acts:  # Older versions of torch raise this on every device but `meta`.
+                raise ValueError(f"the output of a convolution is empty: {tuple(out.shape)}")
+            self.grouped_flops += flops * _is_grouped(*args[:2])
+        self._add(self.path, kind, (flops, 0, acts, *moved))
         # A parameter used as attention's mask, its fourth argument, is not a weight of the products.
         for arg in args[:3] if kind == "attention" else args:
             if isinstance(arg, Tensor) and (owned := self.params.pop(arg.untyped_storage()._cdata, None)):
-                self._add(owned[0], kind, 0, owned[1], 0)
+                self._add(owned[0], kind, (0, owned[1], 0, 0, 0))
 
-    def _add(self, path: str, kind: str, flops: int, params: int, acts: int) -> None:
-        counts = self.counts.setdefault(path, {}).setdefault(kind, [0, 0, 0])
-        counts[0] += flops
-        counts[1] += params
-        counts[2] += acts
+    def _add(self, path: str, kind: str, numbers: tuple[int, int, int, int, int]) -> None:
+        kinds = self.counts.setdefault(path, {})
+        before = kinds.get(kind)
+        kinds[kind] = numbers if before is None else tuple(map(operator.add, before, numbers))
 
     @contextmanager
     def track_modules(self) -> Iterator[None]:
@@ -98,10 +181,10 @@ class DispatchCounter(TorchDispatchMode):
 
         return forward_with_path
 
-    def complexity(self, input_size: InputSize) -> Complexity:
+    def complexity(self, input_size: InputSize, dtype: str) -> Complexity:
         """The totals, after the module has run. The rest of the parameters goes to the kind ``other``."""
         for path, numel in self.params.values():
-            self._add(path, "other", 0, numel, 0)
+            self._add(path, "other", (0, numel, 0, 0, 0))
         parts = [
             ModuleCounts(path, kind, Counts(*numbers))
             for path, kinds in self.counts.items()
@@ -109,5 +192,16 @@ class DispatchCounter(TorchDispatchMode):
         ]
         total = sum((part.counts for part in parts), ZERO_COUNTS)
         return Complexity(
-            total.flops, total.params, total.acts, input_size, self.uncounted, self.operators, tuple(parts)
+            flops=total.flops,
+            params=total.params,
+            acts=total.acts,
+            bytes=total.bytes,
+            weight_bytes=total.weight_bytes,
+            input_size=input_size,
+            uncounted=self.uncounted,
+            operators=self.operators,
+            product_bytes=sum(part.counts.bytes for part in parts if part.kind != "other"),
+            grouped_flops=self.grouped_flops,
+            dtype=dtype,
+            parts=tuple(parts),
         )

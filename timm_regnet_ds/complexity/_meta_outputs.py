@@ -35,6 +35,10 @@ def _broadcast(x: Tensor, other: Any, **_: Any) -> Tensor | None:
     return _like(x) if fits else None
 
 
+def _dropout(x: Tensor, p: float, train: bool) -> Tensor | None:
+    return None if train else x
+
+
 def _linear(x: Tensor, weight: Tensor, *_: Any) -> Tensor | None:
     fits = weight.dim() == 2 and weight.shape[1] == x.shape[-1] and weight.dtype is x.dtype
     return x.new_empty(*x.shape[:-1], weight.shape[0]) if fits else None
@@ -46,10 +50,11 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> Tensor | 
 
 
 META_OUTPUTS: dict[str, Callable[..., Tensor | None]] = {
-    **dict.fromkeys(("relu", "gelu", "silu", "sigmoid", "hardswish", "hardsigmoid", "hardtanh", "dropout"), _like),
+    **dict.fromkeys(("relu", "gelu", "silu", "sigmoid", "hardswish", "hardsigmoid", "hardtanh"), _like),
     **dict.fromkeys(("add", "sub", "mul", "div"), _broadcast),
     **dict.fromkeys(("layer_norm", "rms_norm"), _layer_norm),
     "batch_norm": _batch_norm,
+    "dropout": _dropout,
     "linear": _linear,
     "scaled_dot_product_attention": _attention,
 }

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._autocast import AUTOCAST, AutocastRule
 from ._meta_outputs import META_OUTPUTS
 
 __all__ = ["KINDS", "Formula", "OperatorInfo", "operator_info", "register_formula"]
@@ -78,6 +79,17 @@ UNCOUNTED = (
     *("geqrf", "ormqr", "*grid_sampler*", "_[cp]dist_forward"),
 )
 NOT_MULTIPLY_ADDS = {"linalg_vector_norm", "linalg_cross", "_linalg_check_errors"}
+# Composite operators that are one kernel on a GPU, so that what they are made of moves no bytes of its own.
+ONE_KERNEL = {"layer_norm", "rms_norm", "batch_norm", "group_norm", "softmax", "log_softmax", "dropout"}
+# Operators that neither read nor write elements, although they return no view.
+MOVES_NOTHING = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "lift_fresh"}
+# Operators that do not read their first argument: it is overwritten, or only its shape is of interest.
+READS_NOT_FIRST = {
+    *("copy_", "fill_", "zero_", "uniform_", "normal_", "bernoulli_", "zeros_like", "ones_like", "full_like"),
+    *("rand_like", "randn_like", "new_zeros", "new_ones", "new_full"),
+}
+# Operators that read as many elements of their first argument as they return.
+LOOKS_UP = {"embedding", "index", "index_select", "gather", "take", "_unsafe_index"}
 # Operators of other namespaces may do multiply-adds, so those without a formula are reported as uncounted.
 TORCH_NAMESPACES = {"aten", "prim", "prims", "profiler"}
 
@@ -121,7 +133,11 @@ class OperatorInfo(NamedTuple):
         meta_output: computes the output on the ``meta`` device, if the table has a function for it.
         is_composite: whether the operator is made of others that are to be counted in its place.
         is_uncounted: whether it does, or may do, multiply-adds and has no formula.
-        is_kernel: whether it computes, rather than returning a view of its input.
+        is_kernel: whether it computes, rather than returning a view of its input or memory without values.
+        in_place: whether it writes to an argument.
+        reads_first: whether it reads its first argument.
+        looks_up: whether it reads only as many elements of its first argument as it returns.
+        autocast: what autocast does to its arguments, if anything.
     """
 
     counted: tuple[str, Formula] | None
@@ -129,6 +145,10 @@ class OperatorInfo(NamedTuple):
     is_composite: bool
     is_uncounted: bool
     is_kernel: bool
+    in_place: bool
+    reads_first: bool
+    looks_up: bool
+    autocast: AutocastRule | None
 
 
 @functools.cache
@@ -139,12 +159,23 @@ def operator_info(func: Any) -> OperatorInfo:
     is_torchs = namespace in TORCH_NAMESPACES
     counted = FORMULAS.get(full_name) or FORMULAS.get(full_name.removesuffix("_"))  # with `_`: works in place
     meta_output = META_OUTPUTS.get(name) if is_torchs and "out" not in func._overloadname else None
-    is_composite = not counted and torch._C._dispatch_has_kernel_for_dispatch_key(
+    is_leaf = bool(counted) or (is_torchs and name in ONE_KERNEL)
+    is_composite = not is_leaf and torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), "CompositeImplicitAutograd"
     )
     does_multiply_adds = name not in NOT_MULTIPLY_ADDS and any(fnmatchcase(name, pattern) for pattern in UNCOUNTED)
-    is_uncounted = not counted and not is_composite and (does_multiply_adds or not is_torchs)
-    return OperatorInfo(counted, meta_output, is_composite, is_uncounted, not _is_view(func))
+    is_uncounted = not is_leaf and not is_composite and (does_multiply_adds or not is_torchs)
+    return OperatorInfo(
+        counted=counted,
+        meta_output=meta_output,
+        is_composite=is_composite,
+        is_uncounted=is_uncounted,
+        is_kernel=not _is_view(func) and name not in MOVES_NOTHING,
+        in_place=func._schema.is_mutable,
+        reads_first=name not in READS_NOT_FIRST,
+        looks_up=name in LOOKS_UP,
+        autocast=AUTOCAST.get(name) if is_torchs else None,
+    )
 
 
 def _is_view(func: Any) -> bool:

@@ -24,14 +24,26 @@ def _format_count(number: int, unit: str = "") -> str:
 
 @dataclass(frozen=True)
 class Counts:
-    """Exact integers for one image: ``flops`` in multiply-adds, ``params`` and ``acts`` in elements."""
+    """Exact integers for one image: ``flops`` in multiply-adds, ``params`` and ``acts`` in elements.
+
+    ``bytes`` are read and written for each image; ``weight_bytes``, once for a batch of any size. A batch of b images
+    moves ``b * bytes + weight_bytes``.
+    """
 
     flops: int
     params: int
     acts: int
+    bytes: int = 0
+    weight_bytes: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.flops + other.flops, self.params + other.params, self.acts + other.acts)
+        return Counts(
+            self.flops + other.flops,
+            self.params + other.params,
+            self.acts + other.acts,
+            self.bytes + other.bytes,
+            self.weight_bytes + other.weight_bytes,
+        )
 
     def __str__(self) -> str:
         return f"{_format_count(self.flops, 'F')}, {_format_count(self.params)} params, {_format_count(self.acts)} acts"
@@ -46,15 +58,16 @@ class Breakdown(dict[str, Counts]):
     def __str__(self) -> str:
         return "\n".join(
             [
-                f"{'':<41}{'flops':>13}{'params':>13}{'acts':>13}",
+                f"{'':<28}{'flops':>10}{'params':>10}{'acts':>10}{'bytes':>10}{'of weights':>12}",
                 *(self._line(name or "(all)", counts) for name, counts in self.items()),
             ]
         )
 
     @staticmethod
     def _line(name: str, counts: Counts) -> str:
-        numbers = (_format_count(number) for number in (counts.flops, counts.params, counts.acts))
-        return f"{shorten(name, 40, keep='end'):<41}" + "".join(f"{number:>13}" for number in numbers)
+        numbers = (_format_count(number) for number in (counts.flops, counts.params, counts.acts, counts.bytes))
+        text = f"{shorten(name, 27, keep='end'):<28}" + "".join(f"{number:>10}" for number in numbers)
+        return f"{text}{_format_count(counts.weight_bytes):>12}"
 
 
 class ModuleCounts(NamedTuple):
@@ -67,7 +80,7 @@ class ModuleCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Complexity(Counts):
-    """Flops, params and acts of a model for one image, as `timm_regnet_ds.complexity` defines them.
+    """Flops, params, acts and bytes of a model for one image, as `timm_regnet_ds.complexity` defines them.
 
     Attributes:
         input_size: (channels, height, width) of the image.
@@ -75,12 +88,18 @@ class Complexity(Counts):
             decompositions …), with the number of their calls. ``flops`` and ``acts`` do not include them.
             `register_formula` adds a formula.
         operators: number of calls of operators, counted or not, without views: about as many kernels run on a GPU.
+        product_bytes: the part of ``bytes`` that convolutions, linear layers and matrix products move.
+        grouped_flops: the part of ``flops`` in convolutions with groups of more than one channel.
+        dtype: the number format of ``bytes``, one of ``measure``'s.
         parts: the counts that ``by_module`` and ``by_operator`` add up.
     """
 
-    input_size: InputSize
+    input_size: InputSize = (0, 0, 0)
     uncounted: Mapping[str, int] = field(default_factory=dict, hash=False)
     operators: int = field(default=0, compare=False)
+    product_bytes: int = 0
+    grouped_flops: int = 0
+    dtype: str = "fp32"
     parts: tuple[ModuleCounts, ...] = field(default=(), repr=False, compare=False)
 
     def by_module(self, depth: int | None = None) -> Breakdown:
@@ -105,7 +124,7 @@ class Complexity(Counts):
 
         A call of ``scaled_dot_product_attention`` is ``attention``; attention that a model writes out is two calls of
         ``matmul``. Parameters belong to the operator that takes them as they are. ``other`` are the parameters of
-        norms, embeddings and scales, and those from which weights are computed.
+        norms, embeddings and scales, those from which weights are computed, and the bytes of all other operators.
         """
         rows = Breakdown()
         for _, kind, counts in sorted(self.parts, key=lambda part: _position(part.kind)):
@@ -128,6 +147,11 @@ class Complexity(Counts):
             "input_size": list(self.input_size),
             "uncounted": dict(self.uncounted),
             "operators": self.operators,
+            "bytes": self.bytes,
+            "weight_bytes": self.weight_bytes,
+            "product_bytes": self.product_bytes,
+            "grouped_flops": self.grouped_flops,
+            "dtype": self.dtype,
         }
 
 

@@ -67,7 +67,7 @@ class LatencyBudget:
         return self.on.predict(complexity)
 
     def lower_limit(self) -> float:
-        return self.value_of(Complexity(0, 0, 0, (1, 1, 1)))
+        return self.value_of(Complexity(0, 0, 0))
 
     def exponent(self, strategy: Strategy, base: Complexity) -> float:
         by = strategy.growth(2.0)
