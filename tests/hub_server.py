@@ -66,6 +66,8 @@ class Hub:
         self.uploads: dict[str, bytes] = {}  # git-lfs objects by sha256
         self.requests: list[str] = []
         self.cuts: dict[str, list[int]] = {}  # by path: after how many bytes each next download ends
+        self.flips: dict[str, int] = {}  # by path: how many next downloads have a wrong last byte
+        self.upload_cuts = 0  # how many next uploads end with a closed connection
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.hub = self  # type: ignore[attr-defined]
@@ -208,7 +210,16 @@ class Handler(BaseHTTPRequestHandler):
                 wanted["actions"] = {"upload": href, "verify": {"href": f"{self.hub.url}/lfs-verify"}}
         self._json({"transfer": "basic", "objects": objects})
 
+    def faults(self, body: bytes) -> None:
+        """Set faults from a client: ``{"upload_cuts": 9}``."""
+        vars(self.hub).update(json.loads(body))
+        self._json({})
+
     def lfs_put(self, body: bytes, oid: str) -> None:
+        if self.hub.upload_cuts:
+            self.hub.upload_cuts -= 1
+            self.close_connection = True
+            return
         if sha("sha256", body) != oid:
             raise HubError(400, message="the content has another sha256")
         self.hub.uploads[oid] = body
@@ -246,8 +257,12 @@ class Handler(BaseHTTPRequestHandler):
         if path not in files:
             raise HubError(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
         content = files[path]
-        kind = "sha256" if path.endswith(LFS_SUFFIXES) else "sha1"
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{sha(kind, content)}"', "Accept-Ranges": "bytes"}
+        if self.command == "GET" and self.hub.flips.get(f"{repo}/{path}"):
+            self.hub.flips[f"{repo}/{path}"] -= 1
+            sent = bytes([content[-1] ^ 1])
+            self._send(200, content[:-1] + sent, self._headers(commit, files[path], path))
+            return
+        headers = self._headers(commit, content, path)
         start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or [0, 0])[1])
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
@@ -256,6 +271,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(206 if start else 200, content[start:], headers)
             return
         self._send_part(206 if start else 200, content[start:], headers, cuts.pop(0))
+
+    def _headers(self, commit: str, content: bytes, path: str) -> dict[str, str]:
+        kind = "sha256" if path.endswith(LFS_SUFFIXES) else "sha1"
+        return {"X-Repo-Commit": commit, "ETag": f'"{sha(kind, content)}"', "Accept-Ranges": "bytes"}
 
     def _send_part(self, status: int, content: bytes, headers: dict[str, str], sent: int) -> None:
         """Announce the whole content, send the first ``sent`` bytes and close the connection."""
@@ -284,6 +303,7 @@ ROUTES = [
     ("POST", rf"/api/models/{NAME}/preupload/(?P<revision>.+)", Handler.upload_modes),
     ("POST", rf"/api/models/{NAME}/commit/(?P<revision>.+)", Handler.commit),
     ("POST", rf"/{NAME}\.git/info/lfs/objects/batch", Handler.lfs_batch),
+    ("POST", r"/faults", Handler.faults),
     ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_put),
     ("POST", r"/lfs-verify", Handler.lfs_verify),
     ("GET HEAD", rf"/{NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.download),

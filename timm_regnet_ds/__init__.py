@@ -6,7 +6,7 @@ Importing this package registers the models with timm. If the package is install
 # All of timm is imported first: two threads that import parts of timm in different orders can deadlock.
 import timm  # noqa: F401
 
-from timm_regnet_ds.training.hub import model_card, push_to_hub
+from timm_regnet_ds.training.hub import model_card, pull_from_hub, push_to_hub
 from timm_regnet_ds.training.model_kwargs import mend_timm
 
 from . import models, scaling
@@ -30,6 +30,7 @@ __all__ = [
     "measure",
     "model_card",
     "models",
+    "pull_from_hub",
     "push_to_hub",
     "register_formula",
     "resolve_strategy",

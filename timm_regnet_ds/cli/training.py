@@ -1,11 +1,31 @@
-"""Commands about training and sharing: ``recipes``."""
+"""Commands about training and sharing: ``recipes``, ``push``, ``pull``."""
 
 import argparse
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds.complexity import measure
+from timm_regnet_ds.latency.model import LatencyModel
+from timm_regnet_ds.training.card import CardFields
+from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
+from timm_regnet_ds.training.hub import pull_from_hub, push_to_hub, save_for_hub
+from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
 from timm_regnet_ds.training.recipes import list_recipes, recipe_path
 
 __all__ = ["add_commands"]
+
+# What the card states of a model, and only its owner knows.
+_CARD_HELP = {
+    "description": "a sentence that says what the model is",
+    "latency": "measured time, with device and setting",
+    "recipe": "how it was trained (default: the checkpoint's --config)",
+    "dataset": "on what it was trained",
+    "accuracy": "such as '91.2%% top-1'",
+    "command": "the command that measured the accuracy",
+    "license": "an identifier that the Hub knows",
+    "citation": "BibTeX (default: the paper's)",
+}
 
 
 def add_commands(commands: Any) -> None:
@@ -21,6 +41,25 @@ def add_commands(commands: Any) -> None:
         parser.add_argument("name", metavar="NAME")
         parser.set_defaults(run=run)
 
+    push = commands.add_parser("push", help="push a checkpoint to the Hugging Face Hub, with a card")
+    push.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of timm's train.py, or a safetensors file")
+    push.add_argument("repo", metavar="REPO", help="user/name")
+    push.add_argument("--model", default="", help="timm's name (default: the one in the checkpoint)")
+    push.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
+    push.add_argument("--stock", action="store_true", help="under timm's own architecture, loadable by timm alone")
+    push.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
+    push.add_argument("--on", type=Path, metavar="CARD", help="predict the card's latency, as 'latency fit' saved it")
+    push.add_argument("--private", action="store_true")
+    push.add_argument("--output", type=Path, metavar="DIR", help="write the files to DIR and push nothing")
+    for name, text in _CARD_HELP.items():
+        push.add_argument(f"--{name}", default="", help=text)
+    push.set_defaults(run=_push)
+
+    pull = commands.add_parser("pull", help="load a model from the Hub and verify it")
+    pull.add_argument("repo", metavar="REPO", help="user/name or user/name@revision")
+    pull.add_argument("--output", type=Path, metavar="DIR", help="write the model to DIR")
+    pull.set_defaults(run=_pull)
+
 
 def _list(options: argparse.Namespace) -> None:
     titles = list_recipes()
@@ -35,3 +74,28 @@ def _show(options: argparse.Namespace) -> None:
 
 def _path(options: argparse.Namespace) -> None:
     print(recipe_path(options.name))
+
+
+def _push(options: argparse.Namespace) -> None:
+    checkpoint = read_checkpoint(options.checkpoint, options.trust)
+    model = model_of(checkpoint, options.model, **parse_model_kwargs(options.model_kwargs))
+    card = {field.name: getattr(options, field.name) for field in fields(CardFields)}
+    if not card["recipe"] and checkpoint.options.get("config"):
+        card["recipe"] = f"`{Path(checkpoint.options['config']).stem}`"
+    if options.on is not None and not card["latency"]:
+        predictor = LatencyModel.load(options.on)
+        card["latency"] = f"{predictor.predict(measure(model)):.3g} ms, predicted {predictor.about()}"
+    if options.output is not None:
+        save_for_hub(model, options.output, repo_id=options.repo, stock=options.stock, card=card)
+        print(f"{options.output}: written, not pushed")
+        return
+    commit = push_to_hub(model, options.repo, stock=options.stock, card=card, private=options.private)
+    print(f"{options.repo}: pushed as {commit.oid[:12]}")
+
+
+def _pull(options: argparse.Namespace) -> None:
+    model = pull_from_hub(options.repo)
+    print(f"{options.repo}: {measure(model)}; the weights have the Hub's checksum")
+    if options.output is not None:
+        save_for_hub(model, options.output, repo_id=options.repo.partition("@")[0])
+        print(f"{options.output}: written")

@@ -24,6 +24,7 @@ from .anynet import AnyNetCfg, build_anynet
 __all__ = [
     "REGNET_CFGS",
     "RESOLUTIONS",
+    "SAME_IN_TIMM",
     "RegNetCfg",
     "fit_group_width_arrays",
     "fit_group_widths",
@@ -195,7 +196,7 @@ REGNET_CFGS = {
 RESOLUTIONS = {"regnetz_4gf": 256}
 
 # timm's names of the same networks, for which it has weights.
-_SAME_IN_TIMM = {
+SAME_IN_TIMM = {
     f"regnet{block}_{size}": f"regnet{block}_{number}"
     for block in "xy"
     for size, number in zip(
@@ -208,7 +209,7 @@ _SAME_IN_TIMM = {
 
 def _pretrained_cfgs(name: str) -> dict[str, Any]:
     """Pretrained configs by tag: those of timm with weights on the Hub, otherwise one without weights."""
-    in_timm = get_arch_pretrained_cfgs(_SAME_IN_TIMM[name]) if name in _SAME_IN_TIMM else {}
+    in_timm = get_arch_pretrained_cfgs(SAME_IN_TIMM[name]) if name in SAME_IN_TIMM else {}
     on_hub = [cfg for cfg in in_timm.values() if cfg.hf_hub_id is not None]
     if on_hub:
         return {cfg.tag: replace(cfg, url=None, architecture=name) for cfg in on_hub}

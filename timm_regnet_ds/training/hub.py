@@ -1,105 +1,210 @@
-"""Models on the Hugging Face Hub: timm's own push, with weights as safetensors and a card that states the complexity.
+"""Models on the Hugging Face Hub: pushed as safetensors with a card, and pulled with their checksum verified.
 
-``timm.create_model("hf-hub:user/name", pretrained=True)`` loads a model that was pushed.
+``timm.create_model("hf-hub:user/name", pretrained=True)`` loads a model that was pushed, and so does transformers.
 """
 
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import timm
-from timm.models import create_model, push_to_hf_hub
+from huggingface_hub import CommitInfo, HfApi, hf_hub_download
+from huggingface_hub.utils import HfHubHTTPError, LocalEntryNotFoundError
+from timm.models import create_model, save_for_hf
 from torch import nn
 
-from timm_regnet_ds.complexity import Complexity, build_without_weights, measure
-from timm_regnet_ds.files.tables import markdown
-from timm_regnet_ds.models import list_models
-from timm_regnet_ds.scaling.arithmetic.strategy import describe_scaling
+from timm_regnet_ds.common.text import first_line
+from timm_regnet_ds.complexity import build_without_weights
 from timm_regnet_ds.scaling.building.timm_args import shapes_of
 
-__all__ = ["model_card", "push_to_hub"]
+from .card import CardFields, architecture_of, card_sections, citation_of, front_matter, license_of
+from .stock import stock_model
 
-# Cards are ASCII, since timm < 1.0.31 writes them in the machine's default encoding.
-_REGNET = r"""@inproceedings{Radosavovic2020,
-  title={Designing Network Design Spaces},
-  author={Radosavovic, Ilija and Kosaraju, Raj Prateek and Girshick, Ross and He, Kaiming and Doll{\'a}r, Piotr},
-  booktitle={CVPR},
-  year={2020}
-}"""
-_SCALING = r"""@inproceedings{Dollar2021,
-  title={Fast and Accurate Model Scaling},
-  author={Doll{\'a}r, Piotr and Singh, Mannat and Girshick, Ross},
-  booktitle={CVPR},
-  year={2021}
-}"""
-_REXNET = """@inproceedings{Han2021,
-  title={Rethinking Channel Dimensions for Efficient Model Design},
-  author={Han, Dongyoon and Yun, Sangdoon and Heo, Byeongho and Yoo, YoungJoon},
-  booktitle={CVPR},
-  year={2021}
-}"""
+__all__ = ["model_card", "pull_from_hub", "push_to_hub", "save_for_hub"]
 
-# Citations by the beginning of the architecture's name. The first entry that matches is used.
-_PAPERS = {
-    "regnetz": [_SCALING],
-    "regnet": [_REGNET],
-    "anynet": [_REGNET],
-    "rexnet": [_REXNET],
-    "efficientnet_b0_": [_SCALING],
-    "scaled": [_SCALING],
-}
+WEIGHTS = "model.safetensors"
+# Entries of a pretrained config that belong to the weights with which training began.
+_OF_OTHER_WEIGHTS = ("tag", "origin_url", "notes", "paper_ids", "paper_name")
 
 
-def model_card(model: nn.Module, repo_id: str = "user/name", **fields: Any) -> dict[str, Any]:
-    """The argument ``model_card`` of timm's ``push_to_hf_hub``: description, complexity table, usage, citation.
+def model_card(model: nn.Module, repo_id: str = "user/name", **fields: str) -> dict[str, Any]:
+    """The argument ``model_card`` of timm's ``push_to_hf_hub``, with the text that `push_to_hub` writes.
 
     Args:
         model: a timm model.
         repo_id: the repository that the card's example loads.
-        **fields: fields of timm's card, which replace or extend these. ``details`` are added to this function's, and
-            the complexity table follows the ``description``.
+        **fields: of `CardFields`.
 
     Raises:
-        TypeError: ``model`` is not a timm model.
+        TypeError: ``model`` is not a timm model, or a field does not exist.
     """
-    name = _architecture(model)
-    complexity = measure(model)
-    description = fields.pop("description", f"{_title(model, name)}, an image classification model for timm.")
-    card = {
-        "license": model.pretrained_cfg.get("license") or "apache-2.0",  # type: ignore[operator, union-attr]
-        "description": f"{description}\n\n## Complexity\n{_complexity_text(name, complexity)}",
-        "details": _details(model, name, complexity) | fields.pop("details", {}),
-        "usage": _usage(name, repo_id),
-    }
-    papers = next((papers for start, papers in _PAPERS.items() if name.startswith(start)), None)
-    return card | ({"citation": papers} if papers else {}) | fields
+    stated = CardFields(**fields)
+    citation = citation_of(model, stated)
+    card = {"license": license_of(model, stated), "description": card_sections(model, repo_id, stated)}
+    return card | ({"citation": citation} if citation else {})
 
 
-def push_to_hub(model: nn.Module, repo_id: str, *, safe_serialization: bool = True, **kwargs: Any) -> Any:
-    """Push a model with ``timm.models.push_to_hf_hub``: weights as safetensors only, and a card from `model_card`.
+def push_to_hub(
+    model: nn.Module,
+    repo_id: str,
+    *,
+    stock: bool = False,
+    model_args: dict[str, Any] | None = None,
+    card: dict[str, str] | None = None,
+    commit_message: str = "Add model",
+    private: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    create_pr: bool = False,
+) -> CommitInfo:
+    """Push a model: safetensors, a config from which timm and transformers rebuild it, and a card.
 
     Args:
         model: a timm model.
         repo_id: ``user/name``. If the repository has a README.md, it is not changed.
-        safe_serialization: must be True.
-        **kwargs: arguments of timm's function: ``private``, ``revision``, ``commit_message`` …. ``model_card`` is a
-            dict of fields for `model_card`. ``model_args`` is needed if timm did not record the arguments that the
-            model was created with.
+        stock: push the model under timm's own architecture, so that it loads where this package is not installed.
+        model_args: arguments of ``create_model``, if timm did not record those that the model was created with.
+        card: fields of `CardFields`.
+        commit_message, private, revision, token, create_pr: as in huggingface_hub.
 
     Returns:
         huggingface_hub's ``CommitInfo``.
 
     Raises:
         TypeError: ``model`` is not a timm model.
-        ValueError: ``safe_serialization`` is not True, or ``create_model`` does not build this model from its name
-            and arguments. Nothing has been pushed then.
+        ValueError: ``create_model`` does not build this model from its name and arguments, or timm alone does not.
+            Nothing has been pushed then.
+        OSError: the Hub refused, or could not be reached. The same call completes what was begun.
     """
-    if safe_serialization is not True:
-        raise ValueError(f"weights are pushed as safetensors only: safe_serialization=True, not {safe_serialization!r}")
-    name = _architecture(model)
-    args = _model_args(model, kwargs.pop("model_args", None))
-    _check_rebuilt(model, name, args)
-    card = model_card(model, repo_id, **(kwargs.pop("model_card", None) or {}))
-    return push_to_hf_hub(model, repo_id, model_card=card, model_args=args, safe_serialization=True, **kwargs)
+    api = HfApi(token=token, library_name="timm", library_version=timm.__version__)
+    with TemporaryDirectory() as folder:
+        save_for_hub(model, folder, repo_id=repo_id, stock=stock, model_args=model_args, card=card)
+        with one_line(repo_id, "was not pushed"):
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+            if api.file_exists(repo_id, "README.md", revision=revision):
+                (Path(folder) / "README.md").unlink()
+            return api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=revision,
+                create_pr=create_pr,
+            )
+
+
+def save_for_hub(
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    repo_id: str = "user/name",
+    stock: bool = False,
+    model_args: dict[str, Any] | None = None,
+    card: dict[str, str] | None = None,
+) -> None:
+    """Write what `push_to_hub` uploads; the arguments are its own.
+
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads it.
+    """
+    name, fields = architecture_of(model), CardFields(**(card or {}))
+    pushed: Any = stock_model(model) if stock else model
+    stock_name = architecture_of(pushed) if pushed is not model else ""
+    args = _model_args(pushed, model_args)
+    _check_rebuilt(pushed, stock_name or name, args)
+    title = f"# Model card for {repo_id.rpartition('/')[2]}\n\n"
+    citation = citation_of(model, fields)
+    cited = f"\n## Citation\n\n```bibtex\n{citation}\n```\n" if citation else ""
+    text = front_matter(model, fields) + title + card_sections(model, repo_id, fields, stock_name) + cited
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as temporary:  # whatever fails, files in the folder stay as they were
+        save_for_hf(pushed, temporary, model_args=args, safe_serialization=True)
+        _rewrite_config(Path(temporary, "config.json"))
+        Path(temporary, "README.md").write_text(text, encoding="utf-8")
+        for file in Path(temporary).iterdir():
+            file.replace(folder / file.name)
+
+
+def pull_from_hub(repo_id: str, *, token: str | None = None, **kwargs: Any) -> nn.Module:
+    """Load a model from the Hub or, without a network, from the cache, and verify the checksum of its weights.
+
+    Args:
+        repo_id: ``user/name`` or ``user/name@revision``.
+        token: of the Hub.
+        **kwargs: arguments of ``timm.create_model``.
+
+    Raises:
+        OSError: no such repository, no access, or a download that broke off; one line says which. What has arrived
+            is kept, and the same call goes on.
+        ValueError: the file has another checksum than the Hub says. It is removed, so that the next call loads it
+            again.
+    """
+    name, _, revision = repo_id.partition("@")
+    with one_line(repo_id, "was not loaded"):
+        hf_hub_download(name, "config.json", revision=revision or None, token=token)
+        path = Path(hf_hub_download(name, WEIGHTS, revision=revision or None, token=token))
+    _verify(path, repo_id)
+    return create_model(f"local-dir:{path.parent}", pretrained=True, **kwargs)
+
+
+def _verify(path: Path, repo_id: str) -> None:
+    """Compare a file of huggingface_hub's cache with the checksum by which the cache names it."""
+    stored = path.resolve()
+    if not re.fullmatch("[0-9a-f]{64}", stored.name):
+        return  # A file that the Hub keeps without git-lfs has no sha256.
+    digest = sha256()
+    with open(stored, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != stored.name:
+        path.unlink()
+        stored.unlink(missing_ok=True)
+        raise ValueError(f"{repo_id}: {path.name} has another checksum than the Hub's; it was removed, load it again")
+
+
+@contextmanager
+def one_line(repo_id: str, what: str) -> Iterator[None]:
+    """Raise errors of the Hub and of the network as an ``OSError`` whose message is one line."""
+    try:
+        yield
+    except Exception as error:
+        cause = next(filter(_is_of_hub, _causes(error)), None)
+        if cause is None:
+            raise
+        raise OSError(f"{repo_id} {what}: {_reason(cause)}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_of_hub(error: BaseException) -> bool:
+    """Whether the Hub or the network caused an error; huggingface_hub uses requests before version 1, then httpx."""
+    modules = [kind.__module__ for kind in type(error).__mro__]
+    of_client = any(module.startswith(("requests", "httpx", "urllib3")) for module in modules)
+    return of_client or isinstance(error, (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, LocalEntryNotFoundError):
+        return "the Hub cannot be reached, and the file is not in the cache"
+    if isinstance(error, HfHubHTTPError):
+        return _REASONS.get(getattr(error.response, "status_code", 0)) or first_line(error)
+    return f"the connection broke off ({first_line(error)}); try again: what has arrived is not sent again"
+
+
+_REASONS = {
+    401: "the Hub has no such repository, or the token is wrong or missing ('hf auth login', or HF_TOKEN)",
+    403: "the token does not allow it",
+    404: "the Hub has no such repository or revision, or the token cannot see it",
+}
 
 
 def _model_args(model: Any, overrides: dict[str, Any] | None) -> dict[str, Any]:
@@ -111,11 +216,17 @@ def _model_args(model: Any, overrides: dict[str, Any] | None) -> dict[str, Any]:
     return {**getattr(model, "_model_args", {}), "num_classes": model.num_classes, **(overrides or {})}
 
 
-def _architecture(model: nn.Module) -> str:
-    try:
-        return model.pretrained_cfg["architecture"]  # type: ignore[index, return-value]
-    except (AttributeError, KeyError, TypeError):
-        raise TypeError(f"model must come from timm.create_model, not {type(model).__name__}") from None
+def _rewrite_config(path: Path) -> None:
+    """Remove from timm's config what other libraries stumble over, and what belongs to other weights.
+
+    timm reads the number of classes from the top level. transformers passes it to ``create_model`` beside
+    ``model_args``, so that there it would stand twice.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.get("model_args", {}).pop("num_classes", None)
+    for entry in _OF_OTHER_WEIGHTS:
+        config["pretrained_cfg"].pop(entry, None)
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_rebuilt(model: nn.Module, name: str, args: dict[str, Any]) -> None:
@@ -129,48 +240,3 @@ def _check_rebuilt(model: nn.Module, name: str, args: dict[str, Any]) -> None:
     if different:
         key = different[0]
         raise ValueError(f"{call} builds another model: {key} is {found.get(key)}, not {wanted.get(key)}; {advice}")
-
-
-def _title(model: nn.Module, name: str) -> str:
-    args = getattr(model, "_model_args", {})
-    if name != "scaled" or "base" not in args:
-        return f"`{name}`"
-    strategy = args.get("strategy", {})
-    label = strategy.get("name") if isinstance(strategy, dict) else strategy  # a dict is the user's own strategy
-    how = label or f"alpha = {args['alpha']:g}"
-    return describe_scaling(f"`{args['base']}`", how, args["factor"] if "factor" in args else args["resolved"])
-
-
-def _details(model: nn.Module, name: str, complexity: Complexity) -> dict[str, Any]:
-    stats = {
-        "GMACs": f"{complexity.flops / 1e9:.4g}",
-        "Params (M)": f"{complexity.params / 1e6:.4g}",
-        "Activations (M)": f"{complexity.acts / 1e6:.4g}",
-        "Image size": " x ".join(map(str, complexity.input_size[1:])),
-    }
-    return {"Architecture": name, "Classes": model.num_classes, "Model Stats": stats}
-
-
-def _complexity_text(name: str, complexity: Complexity) -> str:
-    size = " x ".join(map(str, complexity.input_size))
-    table = markdown(
-        ("", "flops", "params", "acts"),
-        (
-            (part or name, f"{counts.flops:,}", f"{counts.params:,}", f"{counts.acts:,}")
-            for part, counts in complexity.by_module(depth=1).items()
-        ),
-    )
-    uncounted = f"\n\nNot counted: {', '.join(complexity.uncounted)}." if complexity.uncounted else ""
-    return f"""For one image of {size}. Flops are the multiply-adds of convolutions, linear layers and matrix products,
-acts the elements of their outputs. The first row is the model, the others are its parts.
-
-{table}{uncounted}"""
-
-
-def _usage(name: str, repo_id: str) -> str:
-    needed = "  # with timm-regnet-ds installed" if name in list_models() else ""
-    return f"""```python
-import timm{needed}
-
-model = timm.create_model("hf-hub:{repo_id}", pretrained=True).eval()
-```"""

@@ -1,0 +1,330 @@
+"""``timm-regnet-ds push`` and ``pull`` through huggingface_hub's client; models for timm alone and for transformers."""
+
+import argparse
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+import yaml
+from hub_server import Hub
+from safetensors.torch import save_file
+
+from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
+from timm_regnet_ds.training.hub import save_for_hub
+from timm_regnet_ds.training.stock import stock_model
+
+SCALED = {"base": "test_resnet", "factor": 2.0, "strategy": "dw"}
+KWARGS = ["--model-kwargs", "num_classes=3"]
+STATED = ["--dataset", "fashion_mnist", "--accuracy", "91% top-1", "--command", "python validate.py images"]
+
+
+def trained(name, seed=0, **args):
+    """A model whose weights and statistics are not the initial ones."""
+    torch.manual_seed(seed)
+    model = timm.create_model(name, **args)
+    with torch.no_grad():
+        model.train()(torch.randn(4, 3, 64, 64))
+    return model.eval()
+
+
+def images():
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(images())
+
+
+class Evil:
+    """Unpickled, it creates a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Checkpoints, and the models that they hold."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    model = trained("scaled", **SCALED, num_classes=4)
+    options = argparse.Namespace(
+        model="scaled", model_kwargs=SCALED, num_classes=4, img_size=64, input_size=None, config="/x/small_images.yaml"
+    )
+    content = {"epoch": 3, "arch": "scaled", "state_dict": model.state_dict(), "args": options, "optimizer": {}}
+    torch.save(content, folder / "last.pth.tar")
+    evil = {"state_dict": model.state_dict(), "arch": "scaled", "args": options, "hook": Evil(folder / "executed")}
+    torch.save(evil, folder / "evil.pth.tar")
+    regnet = trained("regnetx_200mf", seed=1, num_classes=3)
+    save_file(regnet.state_dict(), folder / "regnet.safetensors")
+    return folder, model, regnet
+
+
+# Each step is a command, or faults for the server. `time.sleep` does nothing: the client waits between its retries.
+COMMANDS = """
+import contextlib, io, json, os, sys, time, urllib.request
+time.sleep = lambda seconds: None
+import torch
+import timm_regnet_ds as trd
+from timm_regnet_ds.cli import main
+
+def run(step):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(step)
+        except BaseException as error:
+            code = repr(error)
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
+
+answers = []
+for step in json.loads(sys.argv[1]):
+    if isinstance(step, dict):
+        data = json.dumps(step).encode()
+        urllib.request.urlopen(urllib.request.Request(os.environ["HF_ENDPOINT"] + "/faults", data)).read()
+    else:
+        answers.append(run(step))
+images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+with torch.no_grad():
+    loaded = {repo: trd.pull_from_hub(f"user/{repo}").eval()(images).tolist() for repo in ("plain", "stock", "regnet")}
+print(json.dumps([answers, loaded]))
+"""
+
+FLIPPED = "user/plain/model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def shared(files, tmp_path_factory):
+    """The server, what each command printed, and the logits of what was pulled."""
+    folder, *_ = files
+    last, evil, regnet = (str(folder / name) for name in ("last.pth.tar", "evil.pth.tar", "regnet.safetensors"))
+    steps = {
+        "push": ["push", last, "user/plain", *STATED],
+        "stock": ["push", last, "user/stock", "--stock"],
+        "regnet": [
+            "push",
+            regnet,
+            "user/regnet",
+            "--model",
+            "regnetx_200mf",
+            "--model-kwargs",
+            "num_classes=3",
+            "--stock",
+        ],
+        "evil": ["push", evil, "user/evil"],
+        "flip": {"flips": {FLIPPED: 1}},
+        "flipped": ["pull", "user/plain"],
+        "again": ["pull", "user/plain", "--output", str(folder / "pulled")],
+        "missing": ["pull", "user/nothing"],
+        "cut": {"upload_cuts": 99, "uploads": {}},
+        "interrupted": ["push", last, "user/cut"],
+        "uncut": {"upload_cuts": 0},
+        "completed": ["push", last, "user/cut"],
+    }
+    home = tmp_path_factory.mktemp("home")
+    with Hub() as hub:
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TIMM_", "TORCH_"))}
+        command = [sys.executable, "-c", COMMANDS, json.dumps(list(steps.values()))]
+        done = subprocess.run(
+            command, env=env | hub.environment(home), cwd=home, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        answers, loaded = json.loads(done.stdout.splitlines()[-1])
+        ran = [name for name, step in steps.items() if isinstance(step, list)]
+        yield hub, dict(zip(ran, answers, strict=True)), loaded
+
+
+def test_the_pulled_models_are_the_pushed_ones(shared, files):
+    _, answers, loaded = shared
+    _, model, regnet = files
+    for repo, pushed in (("plain", model), ("stock", model), ("regnet", regnet)):
+        torch.testing.assert_close(torch.tensor(loaded[repo]), logits(pushed), rtol=1e-4, atol=1e-4)
+    assert [answers[step]["code"] for step in ("push", "stock", "regnet", "again", "completed")] == [0] * 5
+
+
+def config_and_card(hub, repo):
+    repo_files = hub.repos[f"user/{repo}"].files
+    return json.loads(repo_files["config.json"]), repo_files["README.md"].decode()
+
+
+def test_what_a_card_says_and_in_which_order(shared):
+    hub, *_ = shared
+    config, card = config_and_card(hub, "plain")
+    assert sorted(set(hub.repos["user/plain"].files)) == ["README.md", "config.json", "model.safetensors"]
+    head, text = card.split("---\n")[1:]
+    assert yaml.safe_load(head) == {
+        "library_name": "timm",
+        "license": "apache-2.0",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "timm", "transformers"],
+        "datasets": ["fashion_mnist"],
+        "metrics": ["accuracy"],
+    }
+    said = [
+        *("`test_resnet` scaled by dw, factor 2", "Changed: ", "## Install", "pip install timm timm-regnet-ds"),
+        *('create_model("hf-hub:user/plain"', "| scaled | ", "Latency: not measured", "- Recipe: `small_images`"),
+        *("- Dataset: fashion_mnist", "- Accuracy: 91% top-1, measured with `python validate.py images`"),
+        *("## License\n\napache-2.0", "@inproceedings{Dollar2021"),
+    ]
+    positions = [text.find(part) for part in said]
+    assert -1 not in positions, said[positions.index(-1)]
+    assert positions == sorted(positions)
+    assert "http" not in text
+    assert config["architecture"] == "scaled"
+    assert config["num_classes"] == 4
+    assert config["pretrained_cfg"]["input_size"] == [3, 64, 64]
+    assert "num_classes" not in config["model_args"]
+
+
+STOCK = {
+    "stock": ("test_resnet", "scaled by dw, factor 2"),
+    "regnet": ("regnetx_002", "regnetx_200mf: RegNetCfg"),
+}
+
+
+@pytest.mark.parametrize("repo", STOCK)
+def test_a_stock_model_has_timms_name(repo, shared):
+    config, card = config_and_card(shared[0], repo)
+    architecture, origin = STOCK[repo]
+    assert config["architecture"] == architecture
+    assert "tag" not in config["pretrained_cfg"]
+    assert "pip install timm\n" in card
+    assert f"It is saved as timm's `{architecture}`" in card
+    assert origin in card
+
+
+# Loads models from folders where this package is not installed.
+TIMM_ALONE = """
+import json, sys
+import torch
+import timm
+assert not timm.is_model("scaled") and "timm_regnet_ds" not in sys.modules
+images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+with torch.no_grad():
+    models = [timm.create_model(f"local-dir:{folder}", pretrained=True).eval() for folder in sys.argv[1:]]
+    print(json.dumps([model(images).tolist() for model in models]))
+"""
+
+
+def test_a_stock_model_needs_timm_alone(shared, files, tmp_path):
+    folders = [written(shared[0], repo, tmp_path) for repo in STOCK]
+    env = os.environ | {"TIMM_REGNET_DS_AUTOLOAD": "0"}
+    done = subprocess.run([sys.executable, "-c", TIMM_ALONE, *folders], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for loaded, pushed in zip(json.loads(done.stdout), files[1:], strict=True):
+        torch.testing.assert_close(torch.tensor(loaded), logits(pushed), rtol=1e-4, atol=1e-4)
+
+
+def written(hub, repo, folder):
+    """The folder to which the files of a repository are written."""
+    folder = folder / repo
+    folder.mkdir()
+    for name, content in hub.repos[f"user/{repo}"].files.items():
+        (folder / name).write_bytes(content)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        ("evil", "evil.pth.tar holds more than tensors and plain values ("),
+        ("flipped", "user/plain: model.safetensors has another checksum than the Hub's; it was removed, load it again"),
+        ("missing", "user/nothing was not loaded: the Hub has no such repository"),
+        ("interrupted", "user/cut was not pushed: the connection broke off ("),
+    ],
+)
+def test_each_fault_is_one_line(step, line, shared, files):
+    answer = shared[1][step]
+    assert answer["code"] == 2
+    assert line in answer["err"]
+    assert answer["err"].startswith("timm-regnet-ds: ")
+    assert answer["err"].count("\n") == 1
+    assert not (files[0] / "executed").exists()
+
+
+def test_pulled_files_are_written(shared, files):
+    assert sorted(file.name for file in (files[0] / "pulled").iterdir()) == [
+        *("README.md", "config.json", "model.safetensors"),
+    ]
+
+
+def test_trust_reads_what_is_refused_without(files):
+    folder, model, _ = files
+    with pytest.raises(ValueError, match=r"--trust \(trust=True\)"):
+        read_checkpoint(folder / "evil.pth.tar")
+    checkpoint = read_checkpoint(folder / "evil.pth.tar", trust=True)
+    torch.testing.assert_close(logits(model_of(checkpoint).eval()), logits(model), rtol=1e-4, atol=1e-4)
+    (folder / "executed").unlink(missing_ok=True)
+
+
+def test_a_checkpoint_of_another_model(files, monkeypatch):
+    folder, *_ = files
+    few = ["regnetx_200mf", "regnetx_400mf", "regnety_200mf", "resnet10t", "anynet"]
+    monkeypatch.setattr("timm_regnet_ds.training.checkpoints.list_models", lambda: few)
+    checkpoint = read_checkpoint(folder / "regnet.safetensors")
+    with pytest.raises(ValueError, match="does not say which model"):
+        model_of(checkpoint)
+    with pytest.raises(ValueError, match=r"is not regnety_200mf \(\d+ keys differ\).* is \(.*nearest.* regnetx_200mf$"):
+        model_of(checkpoint, "regnety_200mf")
+    with pytest.raises(ValueError, match="timm has no model 'regnetx_200m'; did you mean"):
+        model_of(checkpoint, "regnetx_200m")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: pickle.dumps([1])])
+@pytest.mark.parametrize("name", ["last.pth.tar", "regnet.safetensors"])
+def test_a_damaged_checkpoint(name, damage, files, tmp_path):
+    (tmp_path / name).write_bytes(damage((files[0] / name).read_bytes()))
+    with pytest.raises(ValueError, match=r"is not a complete|holds a list"):
+        read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "reason"),
+    [
+        ("regnetz_500mf", {}, "it is a network of this package"),
+        ("regnetx_200mf", {"depth": 5}, "with depth=: that makes it another network"),
+        ("scaled", {"base": "regnetx_200mf", "factor": 2, "strategy": "w"}, "is a model of this package"),
+        ("scaled", {"base": "mobilenetv3_small_050", "factor": 2, "strategy": "w"}, "timm alone cannot build"),
+    ],
+)
+def test_what_timm_alone_cannot_build(name, args, reason):
+    with pytest.raises(ValueError, match=reason):
+        stock_model(timm.create_model(name, **args))
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    model = trained("test_resnet", num_classes=2)
+    save_for_hub(model, tmp_path / "saved")
+    before = {file.name: file.read_bytes() for file in (tmp_path / "saved").iterdir()}
+
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("timm_regnet_ds.training.hub.save_for_hf", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        save_for_hub(model, tmp_path / "saved")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "saved").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+@pytest.mark.parametrize("repo", ["plain", "stock"])
+def test_transformers_loads_it(repo, shared, files, tmp_path):
+    from PIL import Image
+    from transformers import AutoModelForImageClassification, pipeline
+
+    folder = written(shared[0], repo, tmp_path)
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    torch.testing.assert_close(model(images()).logits.detach(), logits(files[1]), rtol=1e-4, atol=1e-4)
+
+    answer = pipeline("image-classification", model=folder)(Image.new("RGB", (64, 64), (9, 99, 200)))
+    assert len(answer) == 4
