@@ -5,7 +5,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import asdict, replace
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from many import CONFIGS
 
 from timm_regnet_ds import AnyNetCfg, RegNetCfg, measure, resolve_strategy
+from timm_regnet_ds.common.quantized_linear import quantized_linear_exponents
 from timm_regnet_ds.models.regnet import REGNET_CFGS, quantized_linear
 from timm_regnet_ds.scaling.named.anynet import scale_anynet
 from timm_regnet_ds.spaces import (
@@ -32,7 +33,7 @@ from timm_regnet_ds.spaces import (
 from timm_regnet_ds.spaces.framed_space import FramedSpace
 from timm_regnet_ds.spaces.quantized import quantized_stages
 from timm_regnet_ds.spaces.recover import _scale
-from timm_regnet_ds.spaces.regnet import RegNetBatch
+from timm_regnet_ds.spaces.regnet import RegNetBatch, RegNetSpace
 
 FRAMED = [name for name, space in SPACES.items() if isinstance(space, FramedSpace)]
 RESOLUTIONS = Values(tuple(range(128, 321, 4)))
@@ -114,11 +115,21 @@ def test_table_1_approximates_where_parameters_ascend(name, approximation, print
 
 
 def test_table_1_estimates_regnet_by_64_values_of_each_parameter():
-    space = get_space("regnetx")
     assert f"{64**4 * 6 * 3:.1e}" == "3.0e+08"
-    coarse = {name: Values(getattr(space, name).values[:31]) for name in ("depth", "w0", "wa", "wm")}
-    assert replace(space, **coarse).count() == 31**4 * 6 * 3
-    assert space.count() == 63 * 31 * 2550 * 1501 * 6 * 3
+
+
+@pytest.mark.parametrize("wa", [steps(1, 60, 5.3), Values((2, 4, 8, 16, 20, 32, 37.5))])
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_a_space_of_regnets_counts_the_combinations_that_it_contains(wa, stages):
+    # The second set of slopes has many networks at a tie: 1.5, 2.25 and 4 have roots that are rational.
+    lines = {"depth": steps(1, 24), "w0": steps(8, 32, 8), "wa": wa, "wm": Values((1.5, 2.0, 2.25, 4.0))}
+    frame = Frame("y", (2,) * stages)
+    space = RegNetSpace("s", **lines, bottle_ratio=Values((0.5, 1.0)), frame=frame)
+    configs = (
+        RegNetCfg(**dict(zip(lines, line, strict=True)), bottle_ratio=1.0, block="y")
+        for line in product(*(values.values for values in lines.values()))
+    )
+    assert space.count() == 2 * sum(map(bool, map(space.contains, configs))) > 0
 
 
 @pytest.mark.parametrize(
@@ -149,7 +160,7 @@ def test_log_uniform_values_have_their_share_of_the_log_axis():
     drawn = steps(1, 16).draw(np.random.default_rng(0), 200_000)
     counts = Counter(drawn.tolist())
     assert set(counts) == set(range(1, 17))
-    between = math.log(8.5 / 7.5) / math.log(4.5 / 3.5)
+    between = math.log(8 / 7) / math.log(4 / 3)
     assert counts[8] / counts[4] == pytest.approx(between, rel=0.05)
 
 
@@ -271,7 +282,7 @@ def test_each_anynetx_contains_the_next():
     [
         ({"depth": 64}, "depth 64 is not one of 1 to 63"),
         ({"wm": 3.5}, "wm 3.5 is not from 1.5 to 3"),
-        ({"group_width": 24}, "group_width 24 is not one of 1, 2, 4, 8, 16, 32"),
+        ({"group_width": 12}, "group_width 12 is not one of 1, 2, 4, 8, 16, 24, 32"),
         ({"wa": 8.0}, "its parameters give 3 stages, not 4"),
         ({"block": "y"}, "block is 'y', not 'x'"),
     ],
@@ -345,7 +356,7 @@ def test_closed_form_gives_the_stages_of_the_loop(lines, stages):
     expected = []
     for place, line in enumerate(lines):
         runs = [(width, len(list(run))) for width, run in groupby(quantized_linear(*line))]
-        if len(runs) == stages:
+        if len(runs) == stages == quantized_linear_exponents(*line)[-1] + 1:
             expected.append((place, [depth for _, depth in runs], [width for width, _ in runs]))
     places, depths, widths = quantized_stages(*(np.array(column) for column in zip(*lines, strict=True)), stages)
     assert list(zip(places.tolist(), depths.tolist(), widths.tolist(), strict=True)) == expected
@@ -384,11 +395,56 @@ def test_examples_of_the_docstrings(module):
 @pytest.mark.parametrize("name", ["regnetx_400mf", "regnetx_4gf", "regnetz_500mf", "regnety_500mf"])
 def test_a_published_regnet_is_contained_where_its_group_width_is(name):
     cfg = REGNET_CFGS[name]
-    membership = get_space(name.partition("_")[0]).contains(cfg)
-    if cfg.group_width in (1, 2, 4, 8, 16, 32):
+    membership = replace(get_space(name.partition("_")[0]), resolution=224).contains(cfg)
+    if cfg.group_width in (1, 2, 4, 8, 16, 24, 32):
         assert membership
     else:
-        assert membership.reason == f"group_width {cfg.group_width} is not one of 1, 2, 4, 8, 16, 32"
+        assert membership.reason == f"group_width {cfg.group_width} is not one of 1, 2, 4, 8, 16, 24, 32"
+
+
+def test_resolution_is_a_parameter_of_regnetz():
+    space = get_space("regnetz")
+    assert space.contains(ConfigAtResolution(REGNET_CFGS["regnetz_4gf"], 256))
+    sample = space.sample(50, flops=("3gf", "5gf"))
+    assert {config.resolution for config in sample} <= set(space.resolution.values)
+    assert len({config.resolution for config in sample}) > 5
+
+
+def test_the_sampler_draws_as_the_authors_sampler_does():
+    """Medians and shares of 200,000 draws of `regnet_sampler` with the same ranges."""
+    rng, space = np.random.default_rng(0), get_space("regnetx")
+    drawn = {name: getattr(space, name).draw(rng, 200_000) for name in ("depth", "w0", "wa", "wm", "group_width")}
+    assert np.median(drawn["depth"]) == 32
+    shares = Counter(drawn["group_width"].tolist())
+    # Powers of 2 uniformly, then the multiples of 8 by the logarithm of their ratio to the one before.
+    expected = {1: 1, 2: 1, 4: 1, 8: 1, 16: 1, 24: math.log2(1.5), 32: math.log2(4 / 3)}
+    assert {width: share / 200_000 for width, share in shares.items()} == pytest.approx(
+        {width: share / 6 for width, share in expected.items()}, abs=0.004
+    )
+    # Log-uniform: the median is the geometric mean of the ends of the axis.
+    for name, low in (("w0", 4), ("wa", 0.9), ("wm", 1.499)):
+        values = getattr(space, name).values
+        assert np.median(drawn[name]) == pytest.approx(math.sqrt(low * values[-1]), rel=0.06)
+
+
+def test_the_refined_space_is_within_the_authors_default_ranges():
+    space = get_space("regnetx_pycls")
+    for cfg in space.sample(200, flops=("360mf", "400mf")):
+        assert 12 <= cfg.depth <= 28
+        assert all(8 <= value <= 256 for value in (cfg.w0, cfg.wa))
+        assert 2 <= cfg.wm <= 3
+        assert cfg.group_width % 8 == 0
+        assert cfg.bottle_ratio == 1
+
+
+def test_a_regnet_with_an_empty_stage_is_not_contained():
+    # Exponents 1 and 3 are stepped over, although four widths remain.
+    cfg = RegNetCfg(8, 8, 83.6, 2.503, group_width=8, bottle_ratio=1.0)
+    assert cfg.stages().widths == (8, 128, 312, 784)
+    assert get_space("regnetx").contains(cfg).reason == "its parameters give 6 stages, 2 of them empty, not 4"
+    for cfg in get_space("regnetx").sample(300, flops=("360mf", "400mf")):
+        exponents = quantized_linear_exponents(cfg.depth, cfg.w0, cfg.wa, cfg.wm)
+        assert set(exponents) == {0, 1, 2, 3}
 
 
 def test_too_many_ascending_stages_are_refused():

@@ -131,7 +131,7 @@ def fit_group_widths(
 def fit_group_width_arrays(
     widths: NDArray[Any], bottle_ratios: NDArray[Any], group_widths: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """`fit_group_widths` of arrays of one shape; a group width of 0 is a single group."""
+    """`fit_group_widths` of arrays, which are broadcast; a group width of 0 is a single group."""
     ratios, indices = np.unique(bottle_ratios, return_inverse=True)
     fractions = [Fraction(ratio).limit_denominator(64) for ratio in ratios.tolist()]
     numerators, denominators = (

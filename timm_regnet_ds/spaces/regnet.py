@@ -3,19 +3,23 @@
 Designing Network Design Spaces, §3.3 and Table 1; Fast and Accurate Model Scaling, §6.1 (RegNetZ, resolution).
 """
 
+import math
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from timm_regnet_ds.common.quantized_linear import quantized_linear_exponents
 from timm_regnet_ds.models.regnet import RegNetCfg, fit_group_width_arrays
 
 from ._types import Array, Ints
-from .anynet import GROUP_WIDTHS, RATIOS
+from .anynet import RATIOS
 from .anynet_batch import AnyNetBatch
 from .frame import Frame
 from .framed_space import FramedSpace
 from .quantized import quantized_stages
+from .regnet_count import count_regnets
 from .space import ConfigBatch
 from .values import Values, steps
 
@@ -55,7 +59,9 @@ class RegNetBatch(ConfigBatch):
 
 @dataclass(frozen=True)
 class RegNetSpace(FramedSpace):
-    """RegNets with a given number of stages; draws that give another number are rejected (§3.3).
+    """RegNets with a given number of stages (§3.3).
+
+    Draws that give another number of stages, an empty stage, or two stages of the same width are rejected.
 
     Args:
         depth, w0, wa, wm: values of the parameters of `RegNetCfg`.
@@ -103,27 +109,27 @@ class RegNetSpace(FramedSpace):
         return self._configs(parameters, depths, widths), draw_index[indices]
 
     def _configs(self, parameters: dict[str, Array], depths: Array, widths: Array) -> RegNetBatch:
-        spec = self.frame.spec
-        ratios = np.full(widths.shape, spec.bottle_ratio)
+        spec, column = self.frame.spec, (len(widths), 1)
+        ratios = parameters.get("bottle_ratio", np.full(len(widths), spec.bottle_ratio)).reshape(column)
         group_widths = widths
         if spec.bottleneck:
-            if "bottle_ratio" in parameters:
-                ratios[:] = parameters["bottle_ratio"][:, None]
-            group_widths = np.zeros_like(widths)
-            if "group_width" in parameters:
-                group_widths[:] = parameters["group_width"][:, None]
-            widths, group_widths = fit_group_width_arrays(widths, ratios, group_widths)
+            wanted = parameters.get("group_width", np.zeros(len(widths), dtype=np.int64)).reshape(column)
+            widths, group_widths = fit_group_width_arrays(widths, ratios, wanted)
+        ratios = np.broadcast_to(ratios, widths.shape)
         return RegNetBatch(parameters, AnyNetBatch(depths, widths, ratios, group_widths, self.frame))
 
     def _nets(self, configs: Any) -> AnyNetBatch:
         return configs.nets
 
     def _count(self) -> int:
-        """Number of combinations of parameters, including those that give another number of stages.
+        """Number of combinations of parameters that give the number of stages.
 
-        Table 1's ~64⁴·6·3 is the authors' estimate, which assumes 64 values for each of depth, w0, wa and wm.
+        Table 1's ~64⁴·6·3 is the authors' estimate, which assumes 64 values for each of depth, w0, wa and wm, and
+        counts those that give another number of stages too.
         """
-        return int(np.prod([len(values) for values in self._values().values()], dtype=object))
+        values = self._values()
+        total = count_regnets(*(values.pop(name) for name in ("depth", "w0", "wa", "wm")), self.stages)
+        return total * math.prod(map(len, values.values()))
 
     def _contains(self, cfg: RegNetCfg) -> str:
         if not isinstance(cfg, RegNetCfg):
@@ -141,8 +147,20 @@ class RegNetSpace(FramedSpace):
                     return f"{name} {value:g} is not from {values.values[0]:g} to {values.values[-1]:g}"
             elif values is None or value not in values:
                 return f"{name} {value} is not one of {values}"
-        stages = len(cfg.stages().depths)
-        return "" if stages == self.stages else f"its parameters give {stages} stages, not {self.stages}"
+        return self._wrong_stages(cfg)
+
+    def _wrong_stages(self, cfg: RegNetCfg) -> str:
+        exponents = quantized_linear_exponents(cfg.depth, cfg.w0, cfg.wa, cfg.wm).astype(int).tolist()
+        stages = exponents[-1] + 1
+        empty = sorted(set(range(stages)) - set(exponents))
+        if stages != self.stages:
+            return (
+                f"its parameters give {stages} stages{f', {len(empty)} of them empty' * bool(empty)}, not {self.stages}"
+            )
+        if empty:
+            return f"stage {empty[0] + 1} of {stages} has no block"
+        widths = [width for width, _ in groupby(cfg.block_widths())]
+        return "" if len(widths) == stages else f"two of its {stages} stages have the same width"
 
     def _arguments(self, cfg: RegNetCfg) -> dict[str, Any]:
         return asdict(cfg) | self.frame.fields()
@@ -152,9 +170,21 @@ class RegNetSpace(FramedSpace):
 
 
 # §3.3: d < 64, w0, wa < 256, 1.5 ≤ wm ≤ 3, and b and g as in AnyNetX. Slopes below 1 give four stages to hardly any
-# network. The printed networks are of a later search, most of them with other group widths.
+# network. The paper does not say how they are drawn. The authors' public sampler draws the depth uniformly and the
+# others log-uniformly, group widths from 8 on among the multiples of 8.
 _X = RegNetSpace(
-    "regnetx", steps(1, 63), steps(8, 248, 8), steps(1, 255.9, 0.1), steps(1.5, 3, 0.001), RATIOS, GROUP_WIDTHS
+    "regnetx",
+    depth=steps(1, 63, log=False),
+    w0=steps(8, 248, 8),
+    wa=steps(1, 255.9, 0.1),
+    wm=steps(1.5, 3, 0.001),
+    bottle_ratio=RATIOS,
+    group_width=Values((1, 2, 4, 8, 16, 24, 32), log=True),
+)
+
+# §4: no bottleneck, 12 to 28 blocks, and wm of at least 2.
+_REFINED = replace(
+    _X, name="regnetx_refined", depth=steps(12, 28, log=False), wm=steps(2, 3, 0.001), bottle_ratio=Values((1.0,))
 )
 
 REGNET_SPACES = {
@@ -162,7 +192,23 @@ REGNET_SPACES = {
     for space in (
         _X,
         replace(_X, name="regnety", frame=Frame("y")),
-        # Fast and Accurate Model Scaling, §6.1: b = 1/4 in all experiments.
-        replace(_X, name="regnetz", frame=Frame("z"), bottle_ratio=Values((4.0,))),
+        # Fast and Accurate Model Scaling, §6.1: b = 1/4 in all experiments, and the resolution is a parameter. The
+        # paper does not say which resolutions; its models have 224 and 256.
+        replace(
+            _X,
+            name="regnetz",
+            frame=Frame("z"),
+            bottle_ratio=Values((4.0,)),
+            resolution=steps(128, 320, 16, log=False),
+        ),
+        _REFINED,
+        # The default ranges of the authors' public sampler, "to generate fairly good performing models up to 16GF".
+        replace(
+            _REFINED,
+            name="regnetx_pycls",
+            w0=steps(8, 256, 8),
+            wa=steps(8, 256, 0.1),
+            group_width=steps(8, 128, 8),
+        ),
     )
 }
