@@ -1,7 +1,6 @@
 """The weights of a grown model from its base's, by index maps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,53 +10,44 @@ from torch import Tensor
 from .maps import COPY, FRESH, MEAN, OLD, ZERO, Map, Policy, index_map, scale_map
 from .plan import Plan
 
-__all__ = ["Assigned", "assign"]
+__all__ = ["assign"]
 
 # Copies of a channel are read with weights that differ by this share of what they are freshly initialized to, so
 # that they do not stay copies. The differences add up to zero.
 _DIFFERENCE = 0.5
 
 
-@dataclass(frozen=True)
-class Assigned:
-    """Weights of a grown model.
-
-    Attributes:
-        state: all parameters and buffers, by name.
-        maps: of each tensor that is partly new, the maps of its axes.
-    """
-
-    state: dict[str, Tensor]
-    maps: dict[str, list[Map]]
-
-
-def assign(plan: Plan, base: Mapping[str, Tensor], fresh: Mapping[str, Tensor], policy: Policy) -> Assigned:
-    """Give a grown model its base's weights.
+def assign(
+    plan: Plan, base: Mapping[str, Tensor], fresh: Mapping[str, Tensor], policy: Policy, into: Mapping[str, Tensor]
+) -> dict[str, list[Map]]:
+    """Give a grown model its base's weights, one tensor after the other.
 
     Args:
         plan: from `trace`.
         base: the base's weights, by their names in the base.
         fresh: the grown model's weights as its class initializes them.
         policy: what new channels are.
+        into: all parameters and buffers of the grown model, which are written.
+
+    Returns:
+        Of each tensor that is partly new, the maps of its axes.
     """
     generator = torch.Generator().manual_seed(0)
-    state: dict[str, Tensor] = {}
     maps: dict[str, list[Map]] = {}
-    for name, new in fresh.items():
-        old = base.get(plan.names.get(name, ""))
+    for name, target in into.items():
+        old, new = base.get(plan.names.get(name, "")), fresh[name].to(target)
         if old is None or name not in plan.dims or not _fits(plan, name, old, new):
-            state[name] = new.clone()
+            weight = new.clone()
         elif new.ndim == 0 or plan.is_same(name):
-            state[name] = old.to(new).clone()
+            weight = old.to(new).clone()
         else:
             maps[name] = [index_map(dim, policy) for dim in plan.dims[name]]
-            state[name] = _assign_one(plan, name, old.to(new), new, maps[name], generator)
-    for name in maps:
-        _settle_new(plan, name, base, state, maps[name])
-    for name in plan.dims.keys() & state.keys():
-        if state[name].is_floating_point() and state[name].ndim:
-            _rescale(plan, name, state[name])
-    return Assigned(state, maps)
+            weight = _assign_one(plan, name, old.to(new), new, maps[name], generator)
+            _settle_new(plan, name, base, weight, maps[name])
+        if name in plan.dims and weight.is_floating_point() and weight.ndim:
+            _rescale(plan, name, weight)
+        target.copy_(weight)
+    return maps
 
 
 def _fits(plan: Plan, name: str, old: Tensor, new: Tensor) -> bool:
@@ -129,9 +119,7 @@ def _pack(plan: Plan, name: str, old: Tensor, weight: Tensor, maps: Sequence[Map
     return weight
 
 
-def _settle_new(
-    plan: Plan, name: str, base: Mapping[str, Tensor], state: dict[str, Tensor], maps: Sequence[Map]
-) -> None:
+def _settle_new(plan: Plan, name: str, base: Mapping[str, Tensor], weight: Tensor, maps: Sequence[Map]) -> None:
     """New outputs that have to be zero, or the mean of the old ones; and the scales of the norms over them."""
     inputs = plan.input_axes(name)
     axes = [k for k in range(len(maps)) if k not in inputs and len(maps[k].where(MEAN, ZERO))]
@@ -139,7 +127,7 @@ def _settle_new(
         return
     axis, kind = axes[0], plan.kinds.get(name)
     m = maps[axis]
-    rows = state[name].movedim(axis, 0)
+    rows = weight.movedim(axis, 0)
     mean, zero, old = m.where(MEAN), m.where(ZERO), m.where(OLD)
     if kind == "norm_weight" or (kind == "scale" and name in plan.gains):
         rows[old] *= plan.gains.get(name, 1.0)

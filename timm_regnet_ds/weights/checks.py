@@ -1,10 +1,10 @@
 """Checks of a base whose weights are to be inherited."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["check_finite", "check_state"]
 
@@ -12,18 +12,19 @@ __all__ = ["check_finite", "check_state"]
 _LISTED = 3
 
 
-def check_state(name: str, state: Mapping[str, Any], expected: Mapping[str, Tensor]) -> None:
+def check_state(name: str, state: Mapping[str, Any], model: nn.Module) -> None:
     """Check the weights of a base.
 
     Args:
         name: what errors call the base.
         state: its weights.
-        expected: weights of a model of the base's architecture and arguments.
+        model: a model of the base's architecture and arguments.
 
     Raises:
         ValueError: missing or unknown names, other shapes, or values that are not finite. The message names the first
             few.
     """
+    expected = model.state_dict()
     missing = [key for key in expected if key not in state]
     unknown = [key for key in state if key not in expected]
     if missing or unknown:
@@ -36,11 +37,16 @@ def check_state(name: str, state: Mapping[str, Any], expected: Mapping[str, Tens
     ]
     if differing:
         raise ValueError(f"these are not the weights of {name}: {_listed(differing)}")
-    check_finite(name, state)
+    check_finite(name, state, {key for key, _ in model.named_parameters(remove_duplicate=False)})
 
 
-def check_finite(name: str, state: Mapping[str, Tensor]) -> None:
+def check_finite(name: str, state: Mapping[str, Tensor], parameters: Collection[str]) -> None:
     """Check that weights are on a device and that they are finite numbers.
+
+    Args:
+        name: what errors call the model.
+        state: its weights.
+        parameters: the names that have to be finite; a buffer may hold an infinite bound.
 
     Raises:
         ValueError: weights on ``meta``, NaN or infinity.
@@ -48,7 +54,7 @@ def check_finite(name: str, state: Mapping[str, Tensor]) -> None:
     for key, value in state.items():
         if value.is_meta:
             raise ValueError(f"the weights of {name} are on the meta device: they have no values ({key})")
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        if key in parameters and not torch.isfinite(value).all():
             raise ValueError(f"the weights of {name} are not finite: {key} has NaN or infinity")
 
 

@@ -3,53 +3,65 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .assign import Assigned
-from .maps import MEAN, ZERO
+from .maps import MEAN, ZERO, Map
 from .plan import Plan
 from .record import run_hooked
 
-__all__ = ["free_zero_inputs"]
+__all__ = ["Freed", "free_zero_inputs"]
 
 # An input below this share of the largest one is zero.
 _ZERO = 1e-7
 
 
+class Freed:
+    """A part of a weight that was made fresh; `undo` makes it what it was."""
+
+    def __init__(self, weight: Tensor, indices: tuple[Any, ...], fresh: Tensor) -> None:
+        self.weight = weight
+        self.indices = indices
+        self.before = weight[indices]
+        weight[indices] = fresh
+
+    def undo(self) -> None:
+        self.weight[self.indices] = self.before
+
+
+@torch.no_grad()
 def free_zero_inputs(
-    model: nn.Module, inputs: Sequence[Tensor], plan: Plan, assigned: Assigned, fresh: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """The weights that change: fresh ones for new inputs that are zero on the images.
+    model: nn.Module, inputs: Sequence[Tensor], plan: Plan, maps: Mapping[str, list[Map]], fresh: Mapping[str, Tensor]
+) -> list[Freed]:
+    """Make weights fresh that read new inputs which are zero on the images.
 
     Args:
-        model: with the assigned weights.
+        model: with the assigned weights, of which some are changed.
         inputs: images.
         plan: from `trace`.
-        assigned: the model's weights.
+        maps: of each weight that is partly new, the maps of its axes.
         fresh: the weights as the class initializes them.
     """
     largest = _largest_inputs(model, inputs)
-    changed: dict[str, Tensor] = {}
-    for name, maps in assigned.maps.items():
+    freed: list[Freed] = []
+    for name, axes_maps in maps.items():
         module, _, leaf = name.rpartition(".")
         axes = plan.input_axes(name)
         if leaf != "weight" or module not in largest or len(axes) != 1:
             continue
         (axis,) = axes
         found = largest[module]
-        if len(found) != len(maps[axis].state):  # groups
+        if len(found) != len(axes_maps[axis].state):  # groups
             continue
-        new = maps[axis].where(MEAN, ZERO)
+        new = axes_maps[axis].where(MEAN, ZERO)
         free = new[(found[new] <= _ZERO * found.max()).numpy()] if len(new) else new
         if len(free):
-            weight = assigned.state[name].clone()
-            indices = [np.arange(n) for n in weight.shape]
-            indices[axis] = free
-            weight[np.ix_(*indices)] = fresh[name][np.ix_(*indices)]
-            changed[name] = weight
-    return changed
+            weight = model.get_parameter(name)
+            at = [slice(None)] * weight.ndim
+            at[axis] = torch.from_numpy(free)  # type: ignore[call-overload]
+            indices = tuple(at)
+            freed.append(Freed(weight, indices, fresh[name].to(weight)[indices]))
+    return freed
 
 
 def _largest_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor]:

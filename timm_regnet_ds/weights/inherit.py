@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from . import rules  # noqa: F401  # registers what operators do to dimensions
 from .align import align, describe
-from .assign import Assigned, assign
+from .assign import assign
 from .checks import check_finite
 from .dims import Leaf, leaves
 from .free import free_zero_inputs
 from .identities import become_identity, become_projection, captured
 from .inherited import EXACT, Inherited, Widened
-from .maps import Policy
+from .maps import Map, Policy
 from .plan import Plan
 from .record import record
 from .trace import trace
@@ -49,40 +49,42 @@ def inherit(
         ValueError: weights that are not finite or on ``meta``, or models that do not run on such images.
     """
     for model, name in ((base, "the base"), (grown, "the grown model")):
-        check_finite(name, model.state_dict())
+        check_finite(name, model.state_dict(), {key for key, _ in model.named_parameters(remove_duplicate=False)})
     work = _Work(base, grown, between, input_size, images)
-    best: tuple[float, Policy, _Result] | None = None
+    best: _Result | None = None
     errors: dict[str, float] = {}
     for policy in policies:
         if not work.is_useful(policy):
             continue
+        if best is not None and best.state is None:
+            best.state = work.weights()
         result = work.attempt(policy)
         errors[policy.value] = result.error
-        if best is None or result.error < best[0]:
-            best = result.error, policy, result
+        if best is None or result.error < best.error:
+            best = result
         if result.error < EXACT:
             break
     assert best is not None
-    return work.finish(best[1], best[2], errors)
+    return work.finish(best, errors)
 
 
 class _Result:
     """One policy's weights.
 
     Attributes:
+        policy: what new channels are.
         error: of the outputs.
-        state: weights of the grown model.
-        assigned: what `assign` gave, with the maps.
+        maps: of each tensor that is partly new, the maps of its axes.
         added: how each added module became an identity.
+        state: weights of the grown model; None as long as it has them itself.
     """
 
-    def __init__(
-        self, error: float, state: dict[str, Tensor], assigned: Assigned, added: dict[str, str | None]
-    ) -> None:
+    def __init__(self, policy: Policy, error: float, maps: dict[str, list[Map]], added: dict[str, str | None]) -> None:
+        self.policy = policy
         self.error = error
-        self.state = state
-        self.assigned = assigned
+        self.maps = maps
         self.added = added
+        self.state: dict[str, Tensor] | None = None
 
 
 class _Work:
@@ -96,7 +98,8 @@ class _Work:
         reference = _evaluating(copy.deepcopy(base).cpu().double())
         self.alignment = align(reference, self.model, between)
         self.base_state = dict(reference.state_dict())
-        self.fresh = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.own = dict(self.model.state_dict())  # the model's tensors themselves
+        self.fresh = dict(grown.state_dict())
         generator = torch.Generator().manual_seed(0)
         self.x = [torch.randn(1, *input_size, generator=generator, dtype=torch.float64)]
         self.tests = [torch.randn(images, *input_size, generator=generator, dtype=torch.float64)]
@@ -129,38 +132,41 @@ class _Work:
         return policy is Policy.MIXED or any(leaf.base != leaf.grown for leaf in self.plan.leaves())
 
     def attempt(self, policy: Policy) -> _Result:
-        """The model by a policy."""
+        """Give the model the weights of a policy."""
         plan, model = self.plan, self.model
-        assigned = assign(plan, self.base_state, self.fresh, policy)
-        self._copy_neighbours(assigned.state)
-        self._load(assigned.state)
+        with torch.no_grad():
+            maps = assign(plan, self.base_state, self.fresh, policy, self.own)
+            self._copy_neighbours()
+        _evaluating(model)
         added = self._make_identities(policy)
-        state = {name: value.clone() for name, value in model.state_dict().items()}
         error = self.error()
-        freed = free_zero_inputs(model, self.x, plan, Assigned(state, assigned.maps), self.fresh)
+        freed = free_zero_inputs(model, self.x, plan, maps, self.fresh)
         if freed:
-            self._load(state | freed)
             again = self.error()
             if again <= max(error, EXACT / 10):
-                state, error = state | freed, again
-        return _Result(error, state, assigned, added)
+                error = again
+            else:
+                for part in freed:
+                    part.undo()
+        return _Result(policy, error, maps, added)
 
-    def _load(self, state: dict[str, Tensor]) -> None:
-        self.model.load_state_dict(state)
-        _evaluating(self.model)
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the model's weights, in the format of the grown model."""
+        return {name: value.to(self.fresh[name], copy=True) for name, value in self.own.items()}
 
     def error(self) -> float:
+        _evaluating(self.model)
         return compare(self.wanted, outputs(self.model, self.tests), self.plan.outputs)
 
-    def _copy_neighbours(self, state: dict[str, Tensor]) -> None:
+    def _copy_neighbours(self) -> None:
         """Added blocks begin with the weights of a block like them."""
         for name, like in self.alignment.added.items():
             if like is None:
                 continue
-            for key in state:
-                other = f"{like}{key[len(name) :]}" if key.startswith(f"{name}.") else ""
-                if other in state and state[other].shape == state[key].shape:
-                    state[key] = state[other].clone()
+            for key, value in self.own.items():
+                other = self.own.get(f"{like}{key[len(name) :]}") if key.startswith(f"{name}.") else None
+                if other is not None and other.shape == value.shape:
+                    value.copy_(other)
 
     def _make_identities(self, policy: Policy) -> dict[str, str | None]:
         names = list(self.alignment.added)
@@ -187,13 +193,13 @@ class _Work:
             found[name] = how
         return found
 
-    def finish(self, policy: Policy, result: _Result, errors: Mapping[str, float]) -> Inherited:
+    def finish(self, result: _Result, errors: Mapping[str, float]) -> Inherited:
         """Load the weights into the grown model, and say what they are."""
-        self.grown.load_state_dict(result.state)
+        self.grown.load_state_dict(result.state or self.own)
         new, inherited = [], []
         widened: dict[str, Widened] = {}
         for name, _ in self.grown.named_parameters():
-            maps = result.assigned.maps.get(name)
+            maps = result.maps.get(name)
             if name not in self.plan.dims or self.alignment.added_module(name):
                 new.append(name)
             elif maps is None:
@@ -203,7 +209,7 @@ class _Work:
                 widened[name] = Widened(tuple(maps), fraction)
         return Inherited(
             error=result.error,
-            policy=policy.value,
+            policy=result.policy.value,
             errors=dict(errors),
             added=result.added,
             new=tuple(new),
