@@ -113,6 +113,16 @@ def _kind(module: nn.Module) -> str:
     return f"{type(module).__name__} {','.join(module.state_dict())} {strides}"
 
 
+def _holds(grown: nn.Module, base: nn.Module) -> bool:
+    """Whether each parameter of a module has at least the size of the base's."""
+    sizes = {name: p.shape for name, p in base.named_parameters()}
+    return all(
+        all(one >= other for one, other in zip(p.shape, sizes[name], strict=False))
+        for name, p in grown.named_parameters()
+        if name in sizes
+    )
+
+
 def _matched(ours: Children, theirs: Children) -> dict[int, int]:
     """Index of a child of the grown model to that of the base's, in order: as many as can be, as alike as can be."""
     kinds, shapes = (
@@ -120,7 +130,8 @@ def _matched(ours: Children, theirs: Children) -> dict[int, int]:
     )
 
     def likeness(i: int, k: int) -> float:
-        return (shapes[0][i] == shapes[1][k]) + 0.1 * (ours[i][0] == theirs[k][0])
+        fits = _holds(theirs[k][1], ours[i][1])
+        return 10 * fits + (shapes[0][i] == shapes[1][k]) + 0.1 * (ours[i][0] == theirs[k][0])
 
     # A complete match by the strictest description that has one; then the one with the most similar blocks.
     classes = [[type(m).__name__ for _, m in children] for children in (ours, theirs)]

@@ -50,7 +50,8 @@ class Leaf(Dim):
 
     Attributes:
         bound: the dimension that this one was found to be.
-        marks: what reads the dimension as a whole and so depends on its new channels: ``norm``, ``mean`` …
+        marks: what reads the dimension as a whole and so depends on its new channels: ``norm``, ``mean`` …; or
+            ``old channels``, which are what a shortcut adds the new channels to.
     """
 
     __slots__ = ("bound", "marks")

@@ -215,9 +215,12 @@ def _can_pass(layer: Any) -> bool:
     """Whether a layer can be an identity."""
     if isinstance(layer, nn.Conv2d):
         odd = all(k % 2 for k in layer.kernel_size)
-        return layer.in_channels == layer.out_channels and odd and set(layer.stride) == {1}
+        widens = layer.in_channels <= layer.out_channels and (
+            layer.groups == 1 or layer.in_channels == layer.out_channels
+        )
+        return widens and odd and set(layer.stride) == {1}
     if isinstance(layer, nn.Linear):
-        return layer.in_features == layer.out_features
+        return layer.in_features <= layer.out_features
     return layer.running_mean is not None
 
 

@@ -97,6 +97,8 @@ class _Work:
         self.model = copy.deepcopy(grown).cpu().double()
         reference = _evaluating(copy.deepcopy(base).cpu().double())
         self.alignment = align(reference, self.model, between)
+        self.deeper = between is None and bool(self.alignment.added)
+        self.base_modules = [name for name, _ in reference.named_modules()]
         self.base_state = dict(reference.state_dict())
         self.own = dict(self.model.state_dict())  # the model's tensors themselves
         self.fresh = dict(grown.state_dict())
@@ -120,16 +122,15 @@ class _Work:
         self.shapes = {
             name: bool(ins and outs) and ins[0].shape == outs[0].shape for name, (ins, outs) in grown.added.items()
         }
-        return trace(plan, record(reference, self.x), grown)
+        return trace(plan, record(reference, self.x), grown, self.deeper)
 
     def is_useful(self, policy: Policy) -> bool:
         """Whether a policy differs from those before it."""
-        marks = {mark for leaf in self.plan.leaves() if leaf.base != leaf.grown for mark in leaf.marks}
+        grows = [leaf for leaf in self.plan.leaves() if leaf.grown > leaf.base]
+        marks = {mark for leaf in grows for mark in leaf.marks}
         if policy is Policy.ZERO:
             return "norm" in marks
-        if policy is Policy.FRESH:
-            return bool(marks) or not any(leaf.base != leaf.grown for leaf in self.plan.leaves())
-        return policy is Policy.MIXED or any(leaf.base != leaf.grown for leaf in self.plan.leaves())
+        return policy is Policy.MIXED or (bool(marks) if policy is Policy.FRESH else bool(grows))
 
     def attempt(self, policy: Policy) -> _Result:
         """Give the model the weights of a policy."""
@@ -223,8 +224,8 @@ class _Work:
 
     def _reasons(self, result: _Result) -> list[str]:
         """Why the outputs differ, as far as tracing and verification know."""
+        found = self._left_out()
         stuck = [name for name, how in result.added.items() if how is None and self._has_block(name)]
-        found = []
         if stuck:
             kinds = sorted({type(self.model.get_submodule(name)).__name__ for name in stuck})
             found.append(f"{len(stuck)} added blocks cannot be identities ({', '.join(kinds)}; {stuck[0]})")
@@ -237,6 +238,19 @@ class _Work:
         if not self.plan.aligned:
             found.append("the two models do not call the same operators")
         return found + list(dict.fromkeys(self.plan.conflicts))
+
+    def _left_out(self) -> list[str]:
+        """What of the base a smaller model does not have."""
+        found = []
+        kept = set(self.alignment.modules.values())
+        gone = [name for name in self.base_modules if name not in kept and name.rpartition(".")[0] in kept]
+        if gone:
+            found.append(f"{len(gone)} modules of the base are left out ({gone[0]})")
+        narrower = [leaf for leaf in self.plan.leaves() if leaf.grown < leaf.base]
+        if narrower:
+            widest = max(narrower, key=lambda leaf: leaf.base)
+            found.append(f"channels of the base are left out ({widest.base} to {widest.grown})")
+        return found
 
     def _has_block(self, name: str) -> bool:
         """Whether an added module should return its input: what it returns has the shape of what it takes."""

@@ -86,7 +86,7 @@ def _leaf_map(dim: Leaf, policy: Policy) -> Map:
     kind = FRESH
     if "norm" in dim.marks:
         kind = ZERO if policy is Policy.ZERO else MEAN
-    elif dim.marks & {"mean", "group norm"}:
+    elif dim.marks & {"mean", "group norm", "old channels"}:
         kind = ZERO
     return Map(source, np.repeat([OLD, kind], [len(old), new]))
 

@@ -28,9 +28,9 @@ def rule(*names: str) -> Callable[[Callable[["Call"], Dims | None]], Callable[["
 class Tracer:
     """The state of a trace."""
 
-    def __init__(self, plan: Plan, base: Recording, grown: Recording) -> None:
+    def __init__(self, plan: Plan, base: Recording, grown: Recording, deeper: bool) -> None:
         self.plan = plan
-        self.unifier = Unifier()
+        self.unifier = Unifier(prefix=deeper)
         self.dims: dict[int, Dims] = {}  # by the number of a tensor of the grown model
         self.base_dims: dict[int, Dims] = {}  # the same dimensions, by the number of a tensor of the base
         self.origin: dict[int, str] = {}  # the parameter that a tensor is, or is a view of
@@ -184,11 +184,18 @@ class Call:
             self.tracer.gain[self.grown_out[0].id] = gain
 
 
-def trace(plan: Plan, base: Recording, grown: Recording) -> Plan:
-    """Complete a plan that has names alone, from a forward of both models on the same images."""
-    tracer = Tracer(plan, base, grown)
+def trace(plan: Plan, base: Recording, grown: Recording, deeper: bool = False) -> Plan:
+    """Complete a plan that has names alone, from a forward of both models on the same images.
+
+    Args:
+        plan: the plan.
+        base, grown: the forwards.
+        deeper: whether depth alone grows.
+    """
+    tracer = Tracer(plan, base, grown, deeper)
     for ours, theirs in _matched(base.ops, grown.ops, plan):
         _step(tracer, ours, theirs)
+    tracer.unifier.finish()
     for dim, factor in plan.contractions:
         plan.scale(dim, factor)
     for what, dim in tracer.marked:

@@ -1,22 +1,46 @@
 """Finding out what dimensions are made of: unification, cuts and views."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from .dims import Concat, Dim, Groups, Leaf, Product, Size, concat, factors, leaves, product, resolve, same, segments
 
 __all__ = ["Unifier"]
 
 
+class _Overhang(NamedTuple):
+    """A cut of the grown model that is so far behind the base's that less follows it than in the base.
+
+    So it is in a deeper model whose widths grow from block to block: what an added block has added is in front of the
+    cut, and gives way where both parts are joined again.
+
+    Attributes:
+        at: where the two models cut.
+        whole: what is cut.
+        first, rest: stand for the two parts.
+    """
+
+    at: Size
+    whole: Dim
+    first: Leaf
+    rest: Leaf
+
+
 class Unifier:
     """Binds dimensions to each other, and collects what does not fit.
 
     Attributes:
+        prefix: whether the base's channels come first wherever new channels give way: so it is where depth alone
+            grows.
+        overhangs: cuts whose parts have not been joined yet.
         conflicts: a line for each pair of dimensions that do not fit. The weights may still be inherited exactly,
             which verification tells.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: bool = False) -> None:
+        self.prefix = prefix
         self.conflicts: list[str] = []
+        self.overhangs: list[_Overhang] = []
 
     def conflict(self, what: str, *dims: Dim) -> None:
         self.conflicts.append(" ".join([what, *map(repr, dims)]))
@@ -142,12 +166,62 @@ class Unifier:
             return dim
         if same(whole) and start[0] == start[1] and end[0] == end[1]:
             return Leaf(end[0] - start[0], end[1] - start[1])
+        overhanging = self._overhanging(whole, start, end)
+        if overhanging is not None:
+            return overhanging
         first = self.cut(whole, end)
         halves = self.cut(first[0], start) if first else None
         if halves is None:
             self.conflict(f"no cut from {start} to {end}:", whole)
             return Leaf(end[0] - start[0], end[1] - start[1])
         return halves[1]
+
+    def _overhanging(self, whole: Dim, start: Size, end: Size) -> Dim | None:
+        """A part of what is cut so late in the grown model that what follows would shrink."""
+        if end == whole.size:
+            return next((f.rest for f in self.overhangs if f.at == start and resolve(f.whole) is whole), None)
+        late = (whole.base - end[0]) - (whole.grown - end[1])
+        if start != (0, 0) or not isinstance(whole, Leaf) or not 0 < late <= end[1] - end[0]:
+            return None
+        first, rest = Leaf(*end), Leaf(whole.base - end[0], whole.grown - end[1])
+        self.overhangs.append(_Overhang(end, whole, first, rest))
+        return first
+
+    def join(self, parts: Sequence[Dim]) -> Dim:
+        """A concatenation, in which what was cut is whole again."""
+        if len(parts) == 2:
+            for found in self.overhangs:
+                if resolve(parts[1]) is found.rest and resolve(parts[0]) is resolve(found.first):
+                    self.overhangs.remove(found)
+                    self.unify(found.whole, concat(self.give_way(segments(found.first), found.rest.size)))
+                    return found.whole
+        return concat(parts)
+
+    def give_way(self, pieces: Sequence[Dim], follow: Size) -> list[Dim]:
+        """A concatenation of pieces and a leaf of some size, which takes the place of new channels in front of it."""
+        pieces = list(pieces)
+        new = 0
+        while pieces and (follow[0] > follow[1] + new or (new and self.prefix)):
+            last = pieces[-1]
+            if last.base and isinstance(last, Leaf) and last.grown > last.base:
+                kept = last.base if self.prefix else max(last.base, last.grown - (follow[0] - follow[1] - new))
+                last = Leaf(0, last.grown - kept)
+                first = Leaf(pieces[-1].base, kept)
+                self.unify(pieces[-1], Concat([first, last]))
+                pieces[-1] = first
+            elif last.base:
+                break
+            else:
+                pieces.pop()
+            for leaf in leaves(last):
+                leaf.marks.add("old channels")  # they are added to what the base has there
+            new += last.grown
+        return [*pieces, Leaf(follow[0], follow[1] + new)]
+
+    def finish(self) -> None:
+        """Take the cuts as they are whose parts were not joined."""
+        for found in self.overhangs:
+            self.unify(found.whole, concat([found.first, found.rest]))
 
     def view(self, dims: Sequence[Dim], before: Sequence[Size], after: Sequence[Size]) -> list[Dim]:
         """The dimensions of a view.

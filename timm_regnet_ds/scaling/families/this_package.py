@@ -1,5 +1,6 @@
 """The networks of this package."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -51,12 +52,25 @@ def _deeper_channelnet(args: Args, multipliers: Multipliers) -> Args:
 
 
 def _deeper_rexnet(args: Args, multipliers: Multipliers) -> Args:
-    """Scale the depth of each stage. A plain ReXNet gets a smaller width step, so that its last width stays."""
+    """Scale the depth of each stage.
+
+    Widths grow from block to block. In a deeper network the step is so small that the last width stays; in ReXNet-lite
+    it is so large that no stage begins with fewer channels than the base's, whose weights it could not hold.
+    """
     cfg = args["model_cfg"]
     strides = _deeper_strides(cfg.strides, multipliers)
     new: Args = {"strides": tuple(strides)}
-    if isinstance(cfg, RexNetPlainCfg) and len(strides) != len(cfg.strides):
+    if len(strides) == len(cfg.strides):
+        return args | {"model_cfg": replace(cfg, **new)}
+    if isinstance(cfg, RexNetPlainCfg):
         new["width_step"] = nearest_multiple(cfg.width_step * len(cfg.strides) / len(strides), 2)
+    elif len(strides) > len(cfg.strides):
+        starts, new_starts = (
+            [i for i, stride in enumerate(found) if stride != 1 and i] for found in (cfg.strides, strides)
+        )
+        slower = max((old / new for old, new in zip(starts, new_starts, strict=True)), default=0.0)
+        step = (cfg.last_width - cfg.first_width) / (len(cfg.strides) - 1) * slower
+        new["last_width"] = max(cfg.last_width, math.ceil(cfg.first_width + step * (len(strides) - 1)))
     return args | {"model_cfg": replace(cfg, **new)}
 
 

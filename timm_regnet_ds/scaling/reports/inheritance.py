@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,17 @@ from torch import nn
 from timm_regnet_ds.files.rows import RowsFile
 from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES, Multipliers
 from timm_regnet_ds.scaling.building.base import Base, base_of
-from timm_regnet_ds.scaling.building.build import Changes, build_changed, changes_of
-from timm_regnet_ds.scaling.fitting.flops_shares import flops_shares
+from timm_regnet_ds.scaling.building.build import build_changed, changes_of
+from timm_regnet_ds.scaling.fitting.target import Target
 from timm_regnet_ds.scaling.fitting.transform import apply_rules
-from timm_regnet_ds.scaling.fitting.whole_widths import fit_whole_widths
-from timm_regnet_ds.scaling.scaled_model import build_and_measure
+from timm_regnet_ds.scaling.scale import Scaler
 from timm_regnet_ds.weights import Inherited, inherit
 
 __all__ = ["CASES", "markdown_text", "measure_case", "run"]
 
-# How models are scaled; see `_multipliers`.
-CASES = ("depth 2", "width 2", "dWr 4", "dWr 4, any width")
+# How models are scaled: by two in depth or width; by four with `inherit_exactly`; with any widths, as `scale` does by
+# default, to twice the flops and to half of them. All but the first two follow dWr.
+CASES = ("depth 2", "width 2", "dWr 4", "to 2 x flops", "0.5")
 
 # Images are as small as the architecture allows, down to this side.
 _SIDE = 64
@@ -39,6 +40,8 @@ SMALLER: dict[str, dict[str, Any]] = {
     "deepseek_vit_412m_enc": {"depth": 4, "img_size": 84},
     "gemma4_vit_167m": {"depth": 4, "img_size": 96},
     "gemma4_vit_167m_enc": {"depth": 4, "img_size": 96},
+    "mobilenetv5_300m_enc": {"channel_multiplier": 0.5},
+    "mobilenetv5_base": {"channel_multiplier": 0.5},
     "naflexvit_base_patch16_gap": {"pretrained_cfg_overlay": {"input_size": (3, 64, 64)}},
     "qwen3_vit_88m": {"depth": 4, "img_size": 64},
     "qwen3_vit_88m_enc": {"depth": 4, "img_size": 64},
@@ -81,12 +84,12 @@ def _multipliers(base: Base, case: str) -> Multipliers:
         return Multipliers(depth=2.0)
     if case == "width 2":
         return Multipliers(width=2.0, group_width=2.0)
-    strategy = STRATEGIES["dWr"]
-    found = strategy.multipliers(4.0)
-    if case == "dWr 4":
-        shares = flops_shares(*build_and_measure(base.name, base, Changes(), base.input_size))
-        found = fit_whole_widths(base.spec, base.args, base.input_size, strategy, 4.0, shares).multipliers
-    return Multipliers(found.depth, found.width, found.group_width)
+    scaler = Scaler(base, STRATEGIES["dWr"], inherit_exactly=case == "dWr 4")
+    if case == "to 2 x flops":
+        flops = scaler.base_shares.complexity.flops
+        return replace(scaler.to(Target("flops", 2.0 * flops), None)._multipliers, resolution=1.0)
+    factor = 4.0 if case == "dWr 4" else 0.5
+    return replace(scaler.scale_args(factor).multipliers, resolution=1.0)
 
 
 def _build(base: Base, by: Multipliers, side: float) -> tuple[nn.Module, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from timm_regnet_ds.weights.dims import Dim, Leaf, concat, same, size
+from timm_regnet_ds.weights.dims import Dim, Leaf, concat, same, segments, size
 from timm_regnet_ds.weights.record import Ref
 from timm_regnet_ds.weights.trace import Call, rule
 
@@ -102,7 +102,7 @@ def cat(call: Call) -> list[Dim]:
             if k != axis:
                 call.unify(old[0][k], part[k])
     found = list(old[0])
-    found[axis] = concat([part[axis] for part in parts])
+    found[axis] = call.unifier.join([part[axis] for part in parts])
     return found
 
 
@@ -114,6 +114,21 @@ def _known(call: Call, theirs: list[Ref], count: int) -> dict[int, int]:
     if len(known) != count:
         raise ValueError(f"{count} tensors are joined, and {len(theirs)} in the grown model")
     return {ref.id: k for k, ref in enumerate(known)}
+
+
+@rule("constant_pad_nd", "pad")
+def pad(call: Call) -> list[Dim]:
+    """New positions on both sides; those of channels that only the grown model has are new channels."""
+    found = list(call.inputs[0])
+    ours, theirs = call.base["pad"], call.grown["pad"]
+    for k in range(len(theirs) // 2):
+        before, after = (ours[2 * k], theirs[2 * k]), (ours[2 * k + 1], theirs[2 * k + 1])
+        axis = len(found) - 1 - k
+        if same(found[axis]) and before[0] == before[1] and after[0] == after[1]:
+            found[axis] = Leaf(*call.out_sizes()[axis])
+            continue
+        found[axis] = concat([Leaf(*before), *call.unifier.give_way(segments(found[axis]), after)])
+    return found
 
 
 @rule("stack")
