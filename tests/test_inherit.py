@@ -11,6 +11,7 @@ from torch import nn
 
 import timm_regnet_ds as trd
 from timm_regnet_ds.weights import inherit
+from timm_regnet_ds.weights.checks import check_finite
 
 # Small models of families that differ in how channels meet.
 SMALL = (
@@ -60,6 +61,16 @@ def test_a_grown_model_computes_what_its_base_computes(name, strategy):
     with torch.no_grad():
         expected, found = base(x), model.eval()(x)
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"), [("rexnet", "d"), ("rexnet", "dw"), ("rexnet_lite_100", "d"), ("rexnet_lite_100", "w")]
+)
+def test_widths_that_grow_from_block_to_block(name, strategy):
+    args = {"num_classes": 5} | ({"width_mult": 0.3} if name == "rexnet" else {})
+    base = perturbed(timm.create_model(name, **args))
+    s = trd.scale(name, 2 if strategy == "d" else 4, strategy=strategy, base_args=args, inherit_exactly=True)
+    assert s.create(inherit=base, exact=True).inherited.exact
 
 
 @pytest.mark.parametrize(("name", "strategy"), [("test_resnet", "w"), ("test_vit", "w"), ("test_convnext", "d")])
@@ -183,6 +194,9 @@ def test_what_does_not_fit_is_named(vit):
         broken.head.bias[0] = float("nan")
     with pytest.raises(ValueError, match=r"head\.bias has NaN"):
         s.create(inherit=broken)
+    bounded = copy.deepcopy(base)
+    bounded.register_buffer("bound", torch.tensor(float("inf")))
+    check_finite("the base", bounded.state_dict(), {"head.bias"})  # a buffer may be infinite
     with pytest.raises(ValueError, match="meta device"):
         s.create(inherit=copy.deepcopy(base).to("meta"))
     with pytest.raises(TypeError, match="not str"):
@@ -223,3 +237,16 @@ def test_a_shrunk_model_has_the_leading_part():
     name = next(key for key, p in model.named_parameters() if p.ndim == 4)
     weight = model.get_parameter(name).detach()
     assert torch.equal(weight, base.get_parameter(name).detach()[tuple(map(slice, weight.shape))])
+
+
+def test_a_model_rebuilt_from_saved_sizes_inherits(vit):
+    base, s = vit
+    saved = s.model_args()
+    assert {"sizes", "inherit_exactly"} <= saved.keys()
+    model = timm.create_model("scaled", **saved, inherit=base)
+    assert model.inherited.exact
+    other = saved | {"sizes": saved["sizes"] | {"input_size": [3, 320, 320]}}
+    with pytest.raises(ValueError, match="other sizes in this version"):
+        timm.create_model("scaled", **other, inherit=base)
+    with pytest.raises(ValueError, match="needs its factor"):
+        timm.create_model("scaled", base="test_vit", sizes=saved["sizes"], inherit=base)

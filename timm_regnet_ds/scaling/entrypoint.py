@@ -1,5 +1,6 @@
 """The registered model ``scaled``: ``timm.create_model('scaled', base='convnext_tiny', to='16gf', strategy='dwr')``."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from timm_regnet_ds.models._build import ModelEntry, register
 from .building.base import base_of
 from .building.saved import changes_from_saved
 from .scale import scale
-from .scaled_model import create_scaled
+from .scaled_model import ScaledModel, create_scaled
 
 __all__: list[str] = []
 
@@ -59,15 +60,28 @@ def _create_scaled(
         if not isinstance(sizes, Mapping):
             raise ValueError(f"sizes are what a saved model's config has under that name, not {sizes!r}")
         recipe = {name: value for name, value in how.items() if name not in TARGET_ARGS}
+        if kwargs.get("inherit") and not pretrained:
+            return _scaled_again(base, recipe, sizes).create(**kwargs)
         found = base_of(base, how.get("base_args", {}), None)
-        if not pretrained and kwargs.pop("inherit", None):
-            raise ValueError("inherit= goes with a factor or a target, and not with the sizes of a saved model")
         kwargs = {name: value for name, value in kwargs.items() if name not in ("inherit", "exact")}
         model_args = {"base": base, **recipe, "sizes": dict(sizes)}
         return create_scaled(found, changes_from_saved(found, sizes), model_args, pretrained, **kwargs)
     if resolved is not None:
         how = {name: value for name, value in how.items() if name not in TARGET_ARGS} | {"factor": resolved}
     return scale(base, **how).create(pretrained, **kwargs)
+
+
+def _scaled_again(base: str, recipe: Mapping[str, Any], sizes: Mapping[str, Any]) -> ScaledModel:
+    """The scaled model of a saved recipe, whose steps inheriting needs: sizes do not tell what depth has added."""
+    if "factor" not in recipe:
+        raise ValueError("inherit= with the sizes of a saved model needs its factor and its strategy too")
+    scaled = scale(base, **recipe)
+    if json.dumps(scaled.model_args().get("sizes")) != json.dumps(dict(sizes)):
+        raise ValueError(
+            f"inherit=: {scaled.title} has other sizes in this version of the package than the saved model: "
+            "scale the base again, without sizes"
+        )
+    return scaled
 
 
 register(__name__, _create_scaled, {"scaled": ModelEntry("Any model `base`, scaled: see `timm_regnet_ds.scale`.")})

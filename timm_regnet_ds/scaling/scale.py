@@ -164,6 +164,7 @@ class Scaler:
             _base=self.base,
             _changes=changes,
             _multipliers=scaled.multipliers,
+            _inherit_exactly=self.inherit_exactly,
         )
 
     def to(self, target: Target | LatencyBudget, tolerance: float | None) -> ScaledModel:

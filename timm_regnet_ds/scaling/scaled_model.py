@@ -50,6 +50,7 @@ class ScaledModel:
     _base: Base = field(repr=False, compare=False)
     _changes: Changes = field(repr=False, compare=False)
     _multipliers: Multipliers = field(repr=False, compare=False)
+    _inherit_exactly: bool = field(default=False, repr=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.title}: {self.complexity}; flops {self.growth.flops:.3g} times the base's"
@@ -161,6 +162,8 @@ class ScaledModel:
         how: dict[str, Any] = {"strategy": self.strategy.name}
         if STRATEGIES.get(self.strategy.name) != self.strategy:
             how = {"strategy": asdict(self.strategy)} if self.alpha is None else {"alpha": self.alpha}
+        if self._inherit_exactly:
+            how["inherit_exactly"] = True
         return {"base": self.base, **({"base_args": base_args} if base_args else {}), "factor": self.factor, **how}
 
     def model_args(self) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Sharing trained models on the Hugging Face Hub."""
+"""Sharing trained models on the Hugging Face Hub, and checkpoints of timm."""

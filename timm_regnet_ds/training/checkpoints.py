@@ -1,17 +1,18 @@
 """Checkpoints of timm's scripts, and the models in them."""
 
 import argparse
+import json
 import pickle
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from timm.models import create_model, get_pretrained_cfg, is_model, list_models
 from timm.models._helpers import clean_state_dict
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ __all__ = ["Checkpoint", "model_of", "read_checkpoint"]
 _MODEL_OPTIONS = {"num_classes": "num_classes", "in_chans": "in_chans", "global_pool": "gp"}
 # Options of train.py that change the images, by the entry of the pretrained config.
 _DATA_OPTIONS = ("mean", "std", "interpolation", "crop_pct")
+# Keys of a moving average of the weights.
+_EMA = ("state_dict_ema", "model_ema")
+# The files of timm's save_for_hf.
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # As many differing keys are named in an error.
 _NAMED = 3
 
@@ -40,40 +45,91 @@ class Checkpoint:
         state: the weights; the moving average, if the checkpoint has one.
         model: timm's name of the model; empty if the file does not say it.
         options: the options of ``train.py``; empty if the file has none.
+        model_args: arguments of ``timm.create_model`` that were saved with the model.
     """
 
     path: Path
     state: dict[str, Tensor] = field(repr=False)
     model: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    model_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def read_checkpoint(path: str | Path, trust: bool = False) -> Checkpoint:
+def read_checkpoint(path: str | Path, trust: bool = False, use_ema: bool | None = None) -> Checkpoint:
     """Read a checkpoint of timm's ``train.py``, a state dict, or a safetensors file, without executing code in it.
 
     Args:
-        path: the file.
+        path: the file, or a folder of timm's ``save_for_hf``.
         trust: unpickle a file that holds more than tensors and plain values, which may execute anything.
+        use_ema: whether to take the moving average of a checkpoint of ``train.py``; by default, if it has one.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds more than tensors and plain values, is damaged, or holds no weights.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, trust)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
     if path.suffix == ".safetensors":
-        try:
-            return Checkpoint(path, safetensors.torch.load_file(path))
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a complete safetensors file ({first_line(error)})") from error
+        if use_ema:
+            raise ValueError(f"{path} holds one state dict, without a moving average")
+        return _read_safetensors(path)
     content = _load(path, trust)
-    state = next((content[key] for key in ("state_dict_ema", "state_dict", "model") if key in content), content)
+    if use_ema and not content.keys() & set(_EMA):
+        raise ValueError(f"{path} has no moving average of the weights ({' or '.join(_EMA)})")
+    keys = ("state_dict", "model") if use_ema is False else (*_EMA, "state_dict", "model")
+    state = next((content[key] for key in keys if key in content), content)
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path} holds no state dict: {', '.join(map(str, list(content)[:_NAMED]))}")
     options = content.get("args") if state is not content else None
     options = vars(options) if isinstance(options, argparse.Namespace) else {}
     return Checkpoint(path, clean_state_dict(dict(state)), options.get("model") or content.get("arch") or "", options)
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        state = safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a complete safetensors file ({first_line(error)})") from error
+    args = json.loads(metadata.get("model_args", "{}"))
+    return Checkpoint(path, clean_state_dict(state), metadata.get("architecture", ""), model_args=args)
+
+
+def _read_folder(folder: Path, trust: bool) -> Checkpoint:
+    path = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"{folder} has neither {' nor '.join(_WEIGHTS)}")
+    weights = read_checkpoint(path, trust)
+    config_path = folder / "config.json"
+    if not config_path.is_file():
+        return replace(weights, path=folder)
+    try:
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+        name = config["architecture"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{config_path} is not a config of timm ({first_line(error)})") from error
+    args = {"num_classes": config["num_classes"]} if "num_classes" in config else {}
+    return Checkpoint(
+        folder, weights.state, name, _images(name, config), model_args=args | (config.get("model_args") or {})
+    )
+
+
+def _images(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """How images are prepared, as options of ``train.py``, where a saved config and the registered one differ."""
+    saved, registered = config.get("pretrained_cfg") or {}, get_pretrained_cfg(name)
+    if registered is None or name == "scaled":  # whose image size follows from its arguments
+        return {}
+    own = registered.to_dict()
+    given = {key: _tuple(saved[key]) for key in ("input_size", *_DATA_OPTIONS) if key in saved}
+    return {key: value for key, value in given.items() if value != _tuple(own.get(key))}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _load(path: Path, trust: bool) -> Mapping[str, Any]:
@@ -114,7 +170,7 @@ def model_of(checkpoint: Checkpoint, name: str = "", **kwargs: Any) -> nn.Module
         raise ValueError(f"{checkpoint.path} does not say which model it holds: --model NAME is needed")
     if not is_model(name):
         raise ValueError(f"timm has no model {name!r}{did_you_mean(name, list_models())}")
-    args = _recorded_args(checkpoint.options) if name == checkpoint.model else {}
+    args = {**checkpoint.model_args, **_recorded_args(checkpoint.options)} if name == checkpoint.model else {}
     args |= kwargs
     create = partial(create_model, name, **args)
     wanted = shapes_of(build_without_weights(create))

@@ -25,6 +25,7 @@ class Freed:
         self.before = weight[indices]
         weight[indices] = fresh
 
+    @torch.no_grad()
     def undo(self) -> None:
         self.weight[self.indices] = self.before
 

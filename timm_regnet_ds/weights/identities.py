@@ -20,6 +20,10 @@ _ROUNDING = 1e-6
 _LAYERS = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
 
 
+# How most blocks become identities.
+_ZEROS = "the last layer of each branch is zero"
+
+
 class _Unit:
     """A module's own parameters, which are set to zero and restored together."""
 
@@ -37,13 +41,16 @@ class _Unit:
 
 
 @torch.no_grad()
-def become_identity(block: nn.Module, args: Any, kwargs: Any, shared: Iterable[int] = ()) -> str | None:
+def become_identity(
+    block: nn.Module, args: Any, kwargs: Any, shared: Iterable[int] = (), known: dict[str, list[int]] | None = None
+) -> str | None:
     """Change as few weights of a block as needed so that it returns its input.
 
     Args:
         block: in evaluation mode.
         args, kwargs: what it is called with.
         shared: ids of parameters that other modules use too, which stay.
+        known: of kinds of blocks, which of their modules were zero in the end: what is tried first. It is extended.
 
     Returns:
         How it became one, or None where it cannot; then it is as before.
@@ -75,14 +82,21 @@ def become_identity(block: nn.Module, args: Any, kwargs: Any, shared: Iterable[i
             units.append(_Unit(parameters))
     if not units:
         return "no weights" if is_identity() else None
+    known = {} if known is None else known
+    kind = f"{type(block).__name__} {','.join(block.state_dict())}"
+    if kind in known:
+        for k in known[kind]:
+            units[k].zero()
+        if is_identity():
+            return _ZEROS
     for unit in units:
         unit.zero()
     found = is_identity()
     if found is None:
         how = None
     elif found:
-        _restore_most(units, is_identity)
-        how = "the last layer of each branch is zero"
+        known[kind] = _restore_most(units, is_identity)
+        how = _ZEROS
     else:
         how = _pass_through(block, units, is_identity, ratio)
     if how is None:
@@ -142,12 +156,19 @@ def _noisy(args: Any, kwargs: Any, share: float) -> tuple[Any, Any]:
     return args, kwargs
 
 
-def _restore_most(units: list[_Unit], is_identity: Callable[[], bool | None]) -> None:
-    """Restore all units that can be restored while the block stays an identity, the first ones first."""
-    for unit in units:
+def _restore_most(units: list[_Unit], is_identity: Callable[[], bool | None]) -> list[int]:
+    """Restore all units that can be restored while the block stays an identity, the first ones first.
+
+    Returns:
+        The indices of those that stay zero.
+    """
+    zero = []
+    for k, unit in enumerate(units):
         unit.restore()
         if not is_identity():
             unit.zero()
+            zero.append(k)
+    return zero
 
 
 def _pass_through(

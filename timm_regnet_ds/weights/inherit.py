@@ -179,6 +179,7 @@ class _Work:
             if self.alignment.added_module(name) is None
         ]
         found: dict[str, str | None] = {}
+        known: dict[str, list[int]] = {}
         failed: set[str] = set()  # kinds of blocks that cannot be identities, so that each is tried once
         for name in names:
             how = None
@@ -188,7 +189,7 @@ class _Work:
                 if before and after:
                     how = become_projection(modules[name], before[0], after[0], policy)
             if how is None and name in calls and kind not in failed:
-                how = become_identity(modules[name], *calls[name], shared)
+                how = become_identity(modules[name], *calls[name], shared, known)
             if how is None:
                 failed.add(kind)
             found[name] = how
@@ -224,7 +225,9 @@ class _Work:
 
     def _reasons(self, result: _Result) -> list[str]:
         """Why the outputs differ, as far as tracing and verification know."""
-        found = self._left_out()
+        if left_out := self._left_out():
+            return left_out
+        found: list[str] = []
         stuck = [name for name, how in result.added.items() if how is None and self._has_block(name)]
         if stuck:
             kinds = sorted({type(self.model.get_submodule(name)).__name__ for name in stuck})

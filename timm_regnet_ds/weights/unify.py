@@ -177,11 +177,11 @@ class Unifier:
         return halves[1]
 
     def _overhanging(self, whole: Dim, start: Size, end: Size) -> Dim | None:
-        """A part of what is cut so late in the grown model that what follows would shrink."""
+        """A part of what is cut so late in the grown model that what follows would shrink, or would not be first."""
         if end == whole.size:
             return next((f.rest for f in self.overhangs if f.at == start and resolve(f.whole) is whole), None)
         late = (whole.base - end[0]) - (whole.grown - end[1])
-        if start != (0, 0) or not isinstance(whole, Leaf) or not 0 < late <= end[1] - end[0]:
+        if start != (0, 0) or not isinstance(whole, Leaf) or not (late > 0 or self.prefix) or late > end[1] - end[0]:
             return None
         first, rest = Leaf(*end), Leaf(whole.base - end[0], whole.grown - end[1])
         self.overhangs.append(_Overhang(end, whole, first, rest))
@@ -201,7 +201,7 @@ class Unifier:
         """A concatenation of pieces and a leaf of some size, which takes the place of new channels in front of it."""
         pieces = list(pieces)
         new = 0
-        while pieces and (follow[0] > follow[1] + new or (new and self.prefix)):
+        while pieces and (follow[0] > follow[1] + new or self.prefix):
             last = pieces[-1]
             if last.base and isinstance(last, Leaf) and last.grown > last.base:
                 kept = last.base if self.prefix else max(last.base, last.grown - (follow[0] - follow[1] - new))
