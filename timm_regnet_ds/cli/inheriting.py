@@ -44,6 +44,7 @@ def add_commands(commands: Any) -> None:
         command.add_argument(
             "--use-ema", action="store_true", help="take the moving average of a checkpoint of train.py"
         )
+        command.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
         command.add_argument("--num-classes", type=int, metavar="N", help="another number of classes: a fresh head")
         if name == "grow":
             command.add_argument("--inherit-exactly", action="store_true", help="let widths grow by whole numbers only")

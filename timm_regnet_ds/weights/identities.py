@@ -283,6 +283,11 @@ def become_projection(
     if taken is made or (same(taken) and same(made)) or taken.base != made.base or len(convs) != 1:
         return None
     conv = convs[0]
+    norms = [
+        m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.running_mean is not None
+    ]
+    if any(norm.num_features != conv.out_channels for norm in norms):  # a norm before the convolution
+        return None
     if conv.groups != 1 or (conv.in_channels, conv.out_channels) != (taken.grown, made.grown):
         return None
     ins, outs = index_map(taken, policy), index_map(made, policy)
@@ -296,10 +301,9 @@ def become_projection(
             conv.weight[row, places[source], middle[0], middle[1]] = 1
     if conv.bias is not None:
         conv.bias[rows] = 0
-    for norm in block.modules():
-        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is not None:
-            norm.weight[rows] = (norm.running_var[rows] + norm.eps).sqrt()  # type: ignore[index]
-            norm.bias[rows] = norm.running_mean[rows]
+    for norm in norms:
+        norm.weight[rows] = (norm.running_var[rows] + norm.eps).sqrt()  # type: ignore[index]
+        norm.bias[rows] = norm.running_mean[rows]  # type: ignore[index]
     return "a projection passes the base's channels on"
 
 
