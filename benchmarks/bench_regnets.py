@@ -13,7 +13,9 @@ import pytest
 import torch
 from timm.models import create_model
 
-from timm_regnet_ds.bench.devices import backend_flags, clock_of, default_device
+from timm_regnet_ds.bench.clocks import clock_of
+from timm_regnet_ds.bench.devices import default_device
+from timm_regnet_ds.bench.flags import backend_flags
 from timm_regnet_ds.bench.timing import Timing
 
 PAIRS = {

@@ -5,11 +5,13 @@ import signal
 
 import torch
 
+from timm_regnet_ds.bench import harness, loading
+from timm_regnet_ds.bench.jobs import Job, Result
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.peaks import DevicePeaks
-from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.bench.timing import Timing
+from timm_regnet_ds.bench.worker import call_in_fork
 from timm_regnet_ds.complexity import Complexity
 
 TINY = {"depths": [1, 1], "widths": [8, 16], "num_classes": 10}
@@ -60,3 +62,31 @@ def die_beyond_3(batch):
 
 def shapes_do_not_match(batch):
     raise RuntimeError("shapes do not match")
+
+
+# Calls that other processes make.
+
+
+def fork_twice(prepared):
+    return [call_in_fork(lambda: prepared) for _ in range(2)]
+
+
+def fork_and_exit():
+    call_in_fork(os._exit, 3)
+
+
+def count_builds(job):
+    """How often a measurement in three processes builds its model, and counts it."""
+    found = {"built": 0, "counted": 0}
+
+    def counting(name, function):
+        def call(*args, **kwargs):
+            found[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    loading.create_model = counting("built", loading.create_model)
+    loading.measure = counting("counted", loading.measure)
+    harness.bench_in_forks(job.model, job.model_args, job.setting, DevicePeaks(1e12, 1e11), 3)
+    return found["built"], found["counted"]

@@ -1,8 +1,9 @@
 """Measuring one model: what is measured is what was asked for, and what cannot be is said in a line."""
 
+import contextlib
 import copy
 import gc
-import itertools
+import json
 import weakref
 from functools import partial
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from torch import nn
 import timm_regnet_ds as trd
 from timm_regnet_ds.bench import Measurement, Setting, bench
 from timm_regnet_ds.bench.batches import fits_in_child, fits_in_process, largest_batch, largest_batch_on_cuda
+from timm_regnet_ds.bench.clocks import CallTimes, CpuClock
+from timm_regnet_ds.bench.flags import fp32_products
 from timm_regnet_ds.bench.folding import fold_batch_norms
-from timm_regnet_ds.bench.sampling import time_until_precise
-from timm_regnet_ds.bench.timing import median_interval
+from timm_regnet_ds.bench.timing import Timing
 from timm_regnet_ds.bench.worker import Worker
 from timm_regnet_ds.bench.workload import Workload, prepare_model
 
@@ -43,7 +45,7 @@ def test_a_measurement_says_what_was_measured():
     assert t.repetitions >= 3
     assert m.images_per_second == pytest.approx(2 / t.median * 1e3)
     assert m.ops_per_second == pytest.approx(2 * c.flops * m.images_per_second)
-    assert m.bytes_per_second == pytest.approx(4 * (c.params + 2 * 2 * c.acts) / t.median * 1e3)
+    assert m.bytes_per_second == pytest.approx((2 * c.bytes + c.weight_bytes) / t.median * 1e3)
     assert 0 < m.compute_utilization < 1
     assert m.environment["torch"] == torch.__version__
     assert all(len(line) <= 100 for line in str(m).splitlines())
@@ -62,6 +64,8 @@ def test_the_steps_of_training_add_up():
         {"dtype": "bf16"},
         {"dtype": "amp"},
         {"dtype": "amp", "mode": "train"},
+        {"dtype": "amp_bf16", "mode": "train"},
+        {"cache": "cold"},
         {"dtype": "fp16"},
         {"channels_last": True},
         {"fold_bn": True},
@@ -159,11 +163,12 @@ def test_a_measurement_survives_its_row():
         ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
         ({"precision": 0}, "precision must be a finite number above 0"),
         ({"compile": "fast"}, "unknown compile mode 'fast'"),
+        ({"cache": "hot"}, "unknown cache 'hot'"),
         ({"dtype": "tf32"}, "needs a CUDA device"),
         ({"cuda_graphs": True}, "needs a CUDA device"),
         ({"fold_bn": True, "mode": "train"}, "fold_bn is for mode 'inference'"),
         ({"grad_checkpointing": True}, "grad_checkpointing is for mode 'train'"),
-        ({"input_size": 2}, "anynet.* image"),
+        ({"input_size": 2}, "AnyNet.* image"),
         ({"input_size": (3, 0, 3)}, "input_size must be"),
     ],
     ids=str,
@@ -243,7 +248,7 @@ def test_folding_refuses_what_it_would_change():
 # The largest batch
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 64, 100, 1023])
+@pytest.mark.parametrize("limit", [1, 2, 3, 49, 64, 100, 1023, 30_000])
 def test_the_largest_batch_is_found_by_bisection(limit):
     tried = []
 
@@ -251,8 +256,9 @@ def test_the_largest_batch_is_found_by_bisection(limit):
         tried.append(batch)
         return batch <= limit
 
-    assert largest_batch(fits, "cpu") == limit
-    assert len(tried) <= 2 * np.log2(limit) + 3
+    found = largest_batch(fits, "cpu")
+    assert 0.98 * limit <= found <= limit
+    assert len(tried) <= np.log2(limit) + 8
 
 
 def test_a_batch_that_never_fits_is_an_error():
@@ -285,6 +291,61 @@ def test_out_of_memory_leaves_no_tensor_behind():
     assert all(tensor() is None for tensor in held)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "GET was unable to find an engine to execute this computation",
+        "No valid execution plans built.",
+        "Expected canUse32BitIndexMath(input) && canUse32BitIndexMath(output) to be true, but got false.",
+        "upsample_nearest2d only supports output tensors with less than INT_MAX elements",
+    ],
+)
+def test_a_batch_that_a_library_cannot_serve_does_not_fit(message):
+    def attempt(batch):
+        if batch > 2:
+            raise RuntimeError(message)
+        return 0.0
+
+    assert not fits_in_process(attempt, "cpu", 60, 3)
+    with pytest.raises(RuntimeError, match="not even a batch of one image fits into the memory of cpu: "):
+        fits_in_process(lambda batch: attempt(3), "cpu", 60, 1)
+
+
+def test_the_search_times_the_second_run_alone_and_waits_for_it(monkeypatch):
+    """The first run loads libraries and allocates. Without waiting, only the launch would be timed."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    setting = Setting(**{**QUICK, "batch_size": "max", "mode": "train", "compile": "default"})
+    pending, tuned = [], []
+
+    class Waiting:
+        def synchronize(self):
+            clock.now += sum(pending)
+            pending.clear()
+
+    def run(self):
+        pending.append(100.0 if not hasattr(self, "ran") else 0.05)
+        self.ran = True
+        assert not hasattr(self.model, "_orig_mod")  # it is not compiled
+
+    @contextlib.contextmanager
+    def flags(*args, **kwargs):
+        tuned.append(kwargs["autotune"])
+        yield
+
+    monkeypatch.setattr("timm_regnet_ds.bench.batches.MAX_BATCH_SIZE", 4)
+    monkeypatch.setattr("timm_regnet_ds.bench.batches.time", clock)
+    monkeypatch.setattr("timm_regnet_ds.bench.batches.clock_of", lambda device: Waiting())
+    monkeypatch.setattr("timm_regnet_ds.bench.batches.backend_flags", flags)
+    monkeypatch.setattr(Workload, "run", run)
+    assert largest_batch_on_cuda(timm.create_model("anynet", **TINY), setting, (3, 32, 32)) == 4
+    assert clock.now > 300
+    assert tuned == [False]
+
+
 def test_a_batch_that_takes_too_long_does_not_fit():
     assert [fits_in_process(lambda batch: 61, "cpu", 60, batch) for batch in (1, 2)] == [True, False]
 
@@ -293,19 +354,19 @@ def test_other_failures_are_not_taken_for_want_of_memory():
     with pytest.raises(RuntimeError, match="shapes do not match"):
         fits_in_process(shapes_do_not_match, "cpu", 60, 1)
     with Worker() as worker, pytest.raises(RuntimeError, match="shapes do not match"):
-        fits_in_child(worker, shapes_do_not_match, 2**30, 60, 1)
+        fits_in_child(worker.call, shapes_do_not_match, 2**30, 60, 1)
 
 
 @pytest.mark.parametrize(("mebibytes", "expected"), [(100, 12), (300, 37)])
 def test_on_the_cpu_the_largest_batch_is_judged_by_the_memory_of_its_own_process(mebibytes, expected):
     with Worker() as worker:
-        batch = largest_batch(partial(fits_in_child, worker, take_8_mebibytes, mebibytes * 2**20, 60), "cpu")
+        batch = largest_batch(partial(fits_in_child, worker.call, take_8_mebibytes, mebibytes * 2**20, 60), "cpu")
     assert expected - 1 <= batch <= expected
 
 
 def test_a_batch_whose_process_dies_does_not_fit():
     with Worker() as worker:
-        assert largest_batch(partial(fits_in_child, worker, die_beyond_3, 2**30, 60), "cpu") == 3
+        assert largest_batch(partial(fits_in_child, worker.call, die_beyond_3, 2**30, 60), "cpu") == 3
 
 
 def test_the_largest_batch_is_one_that_trains_twice(monkeypatch):
@@ -334,47 +395,169 @@ def test_max_on_the_cpu_needs_a_module_that_other_processes_can_load():
         bench(Local(), **{**QUICK, "batch_size": "max", "input_size": (3, 8, 8)})
 
 
-# Repetitions
+# What a measurement leaves behind
 
 
-def test_the_interval_covers_the_median_as_often_as_it_says():
-    chance = np.random.default_rng(0)
-    covered = [low <= 1 <= high for low, high in (median_interval(chance.lognormal(0, 1, 60)) for _ in range(500))]
-    assert 0.93 <= np.mean(covered) <= 0.99
+def test_a_fault_of_the_device_keeps_its_reason(monkeypatch):
+    """After a device fault, freeing memory fails too."""
+
+    def fail(device):
+        raise RuntimeError("CUDA error: unspecified launch failure in empty_cache")
+
+    monkeypatch.setattr("timm_regnet_ds.bench.devices.free_memory", fail)
+    with pytest.raises(RuntimeError, match=r"a kernel of mine$"):
+        bench(Failing(), **{**QUICK, "input_size": (3, 8, 8)})
+    with pytest.raises(RuntimeError, match="unspecified launch failure"):
+        quick()
 
 
-def test_the_interval_widens_where_neighbours_are_alike():
-    chance = np.random.default_rng(0)
-    covered = []
-    for _ in range(300):
-        drift = np.empty(200)
-        drift[0] = chance.normal()
-        for i in range(1, 200):
-            drift[i] = 0.8 * drift[i - 1] + 0.6 * chance.normal()
-        low, high = median_interval(drift)
-        covered.append(low <= 0 <= high)
-    assert np.mean(covered) >= 0.88
+def test_only_the_random_states_in_use_are_forked(monkeypatch):
+    """Forking those of all devices initializes each of them, and torch warns of it."""
+    seen = []
+    fork = torch.random.fork_rng
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices=None: seen.append(devices) or fork(devices or []))
+    quick()
+    assert None not in seen
 
 
-def test_repetitions_end_when_the_interval_is_narrow_or_time_is_up(monkeypatch):
-    clock = itertools.count(step=0.001)
-    monkeypatch.setattr("timm_regnet_ds.bench.sampling.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    chance = np.random.default_rng(0)
-    steady = time_until_precise(lambda: [1 + 0.01 * chance.random()], ["step"], precision=0.01, seconds=60)
-    assert steady.precision_met
-    assert steady.warm_up_steady
-    assert len(steady.times) < 50
-    wild = time_until_precise(lambda: [chance.lognormal(0, 2)], ["step"], precision=1e-6, seconds=0.2)
-    assert not wild.precision_met
-    assert len(wild.times) > 12
+def test_the_peak_of_memory_begins_after_the_untimed_runs(monkeypatch):
+    """Autotuning and compilation need memory too, which repetitions do not."""
+    order = []
+
+    class Clock(CpuClock):
+        def reset_memory(self):
+            order.append("reset")
+
+        def repeat(self, repetition, seconds):
+            order.append("repeat")
+            return super().repeat(repetition, seconds)
+
+        def memory(self):
+            order.append("memory")
+            return 10, 20
+
+    run = Workload.run
+    monkeypatch.setattr("timm_regnet_ds.bench.harness.clock_of", lambda device, monitor: Clock(device))
+    monkeypatch.setattr(Workload, "run", lambda self: (order.append("untimed"), run(self)))
+    m = quick(mode="train")
+    assert [name for i, name in enumerate(order) if name not in order[:i]] == ["untimed", "reset", "repeat", "memory"]
+    assert order.index("reset") > max(i for i, name in enumerate(order) if name == "untimed")
+    assert (m.memory_allocated, m.memory_reserved) == (10, 20)
 
 
-def test_warm_up_lasts_until_the_time_has_settled():
-    times = iter([100.0, 90.0, 80.0, 70.0, 60.0, 50.0, 45.0, 40.0, 35.0, 30.0] + [1.0] * 10_000)
-    found = time_until_precise(lambda: [next(times)], ["step"], precision=0.01, seconds=60)
-    assert found.warm_up_steady
-    assert found.warm_up == 20
-    assert set(map(tuple, found.times)) == {(1.0,)}
+def test_what_a_call_takes_is_in_the_text_and_the_row(monkeypatch):
+    class Clock(CpuClock):
+        def time_calls(self, repetition, seconds):
+            return CallTimes(*(Timing.of([ms] * 6) for ms in (9.0, 8.0, 2.0)))
+
+        def device_state(self):
+            return {
+                "sm_mhz": 1500,
+                "sm_mhz_min": 1400,
+                "sm_mhz_max": 1600,
+                "watts": 250,
+                "throttled": {"power cap": 0.5},
+            }
+
+    monkeypatch.setattr("timm_regnet_ds.bench.harness.clock_of", lambda device, monitor: Clock(device))
+    m = quick()
+    assert "one call 9 ms; launch 8 ms, GPU 2 ms: bound by the host" in str(m)
+    assert "clock 1500 MHz (1400 to 1600), 250 W, slowed by power cap 50% of the time" in str(m)
+    assert m.to_row()["bound_by"] == "host"
+    assert Measurement.from_row(json.loads(json.dumps(m.to_row()))).latency == m.latency
+
+
+@pytest.mark.parametrize("switch", ["none", "generic", "matmul", "convolution", "old"])
+def test_every_switch_of_float32_products_is_restored(switch):
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        pytest.skip("this torch has the old switches alone")
+    owners = {"generic": torch.backends, "matmul": torch.backends.cuda.matmul, "convolution": torch.backends.cudnn.conv}
+    start = read_switches()
+    before = None
+    try:
+        if switch == "old":
+            torch.set_float32_matmul_precision("high")
+        elif switch != "none":
+            owners[switch].fp32_precision = "tf32" if switch != "convolution" else "ieee"
+        before = read_switches()
+        for tf32, value in ((True, "tf32"), (False, "ieee")):
+            with fp32_products(tf32):
+                inside = read_switches()
+                assert [inside[name] for name in ("matmul", "conv", "rnn")] == [value] * 3
+            assert read_switches() == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        switches = new_switches()
+        for name in ("generic", "cuda", "matmul", "conv", "rnn", "onednn"):
+            switches[name].fp32_precision = start[name]
+
+
+def new_switches():
+    cudnn = torch.backends.cudnn
+    return {
+        "generic": torch.backends,
+        "cuda": cudnn,
+        "matmul": torch.backends.cuda.matmul,
+        "conv": cudnn.conv,
+        "rnn": cudnn.rnn,
+        "onednn": torch.backends.mkldnn.matmul,
+    }
+
+
+def read_switches():
+    cudnn = torch.backends.cudnn
+    values = {name: switch.fp32_precision for name, switch in new_switches().items()}
+    for name, read in (("old matmul", torch.get_float32_matmul_precision), ("old cudnn", lambda: cudnn.allow_tf32)):
+        try:
+            values[name] = read()
+        except RuntimeError:
+            values[name] = "mixed"
+    return values
+
+
+def test_the_cold_cache_is_overwritten_before_each_repetition():
+    setting = Setting(**{**QUICK, "cache": "cold"})
+    model = prepare_model(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
+    workload = Workload(model, setting, (3, 32, 32), 2)
+    workload._cache.fill_(7)
+    workload.load_next_batch()
+    assert not workload._cache.any()
+    assert workload._cache.numel() >= 2**20
+    assert Workload(model, setting.replace(cache="warm"), (3, 32, 32), 2)._cache is None
+
+
+def test_a_recording_uses_the_stream_that_was_warmed_up_and_keeps_no_loss(monkeypatch):
+    streams, losses = [], []
+
+    class Stream:
+        def __init__(self, device=None):
+            self.device = device
+
+        def wait_stream(self, other):
+            pass
+
+    @contextlib.contextmanager
+    def graph(graph, stream):
+        losses.append(workload.loss)
+        streams.append(stream)
+        yield
+
+    @contextlib.contextmanager
+    def use(stream):
+        streams.append(stream)
+        yield
+
+    setting = Setting(**{**QUICK, "mode": "train"})
+    model = prepare_model(timm.create_model("anynet", **TINY), setting, (3, 32, 32))
+    workload = Workload(model, setting, (3, 32, 32), 2)
+    for name, value in (("Stream", Stream), ("stream", use), ("graph", graph), ("current_stream", Stream)):
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
+    workload.capture()
+    assert len(set(map(id, streams))) == 1
+    assert streams[0].device == "cpu"  # that of the setting, not of the process's first recording
+    assert losses == [None]
+    assert list(workload.steps) == ["graph"]
 
 
 # On a GPU
@@ -388,8 +571,11 @@ def test_warm_up_lasts_until_the_time_has_settled():
         *({"dtype": dtype} for dtype in ("tf32", "bf16", "fp16", "amp")),
         {"mode": "train"},
         {"mode": "train", "dtype": "amp", "channels_last": True},
+        {"dtype": "amp_bf16", "mode": "train"},
+        {"cache": "cold"},
         {"cuda_graphs": True},
         {"mode": "train", "cuda_graphs": True},
+        {"mode": "train", "cuda_graphs": True, "dtype": "amp_bf16"},
         {"fold_bn": True, "cuda_graphs": True, "dtype": "fp16"},
         {"mode": "train", "grad_checkpointing": True},
         {"compile": "reduce-overhead"},
@@ -401,6 +587,42 @@ def test_every_setting_of_a_gpu_runs(settings):
     assert m.timing.median > 0
     assert m.memory_reserved >= m.memory_allocated > 0
     assert m.environment["driver"]
+    assert m.latency.median > 0
+    if m.device_time is not None:
+        assert m.latency.median >= 0.9 * m.device_time.median
+
+
+@pytest.mark.cuda
+def test_a_small_batch_is_bound_by_the_host_and_a_graph_is_not():
+    eager, graph = (
+        bench("regnetx_200mf", device="cuda", batch_size=1, seconds=5, cuda_graphs=graphs) for graphs in (False, True)
+    )
+    assert eager.bound_by == "host"
+    assert graph.bound_by == "device"
+    assert graph.timing.median < eager.timing.median
+    assert graph.timing.median == pytest.approx(eager.device_time.median, rel=0.3)
+
+
+@pytest.mark.cuda
+def test_the_peak_of_memory_is_that_of_a_repetition():
+    m = bench("regnetx_200mf", device="cuda", batch_size=32, seconds=3)
+    setting = Setting(device="cuda", batch_size=32)
+    model = prepare_model(timm.create_model("regnetx_200mf"), setting, (3, 224, 224))
+    workload = Workload(model, setting, (3, 224, 224), 32)
+    workload.run()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    workload.run()
+    assert m.memory_allocated == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.1)
+
+
+@pytest.mark.cuda
+def test_two_gpus_are_recorded_in_one_process():
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one GPU")
+    for device in ("cuda:1", "cuda:0"):
+        m = bench("regnetx_200mf", device=device, batch_size=8, seconds=3, cuda_graphs=True)
+        assert m.setting.device == device
 
 
 @pytest.mark.cuda

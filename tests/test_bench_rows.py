@@ -1,25 +1,30 @@
 """Many measurements: rows that survive kills, reports, comparisons, and the commands."""
 
+import contextlib
 import csv
 import json
 import math
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_models import QUICK, TINY, result
+from bench_models import QUICK, TINY, count_builds, fork_and_exit, fork_twice, result
 
 from timm_regnet_ds.bench.comparing import compare
+from timm_regnet_ds.bench.jobs import Job
+from timm_regnet_ds.bench.progress import estimate_seconds
 from timm_regnet_ds.bench.reporting import report
-from timm_regnet_ds.bench.runner import Job, read_results, results_file, run_jobs
+from timm_regnet_ds.bench.runner import read_results, results_file, run_jobs
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.bench.worker import ProcessDiedError, Worker, WorkerEndedError
+from timm_regnet_ds.bench.worker import DeadlineError, ProcessDiedError, Worker, WorkerEndedError
 from timm_regnet_ds.cli import main
 
 QUICKLY = ["--device", "cpu", "--threads", "1", "--seconds", "0.2", "--precision", "50%", "--input-size", "64"]
@@ -85,6 +90,32 @@ def test_calls_raise_what_their_functions_raise():
             worker.call(sys.exit, 4)
         with pytest.raises(ProcessDiedError, match="its process was ended with exit code 3"):
             worker.call(os._exit, 3)
+
+
+def test_a_call_that_hangs_is_ended_at_its_deadline_and_the_next_succeeds():
+    with Worker() as worker:
+        start = time.monotonic()
+        with pytest.raises(DeadlineError, match="took longer than its deadline of 1 s and was ended"):
+            worker.call_within(1, time.sleep, 120)
+        assert time.monotonic() - start < 60
+        assert worker.call(math.hypot, 3, 4) == 5
+
+
+def test_a_model_that_hangs_is_a_row_and_the_rest_goes_on(tmp_path, monkeypatch):
+    with Worker() as own:  # ending its call ends a worker, which others must not share
+        monkeypatch.setattr("timm_regnet_ds.bench.runner.Worker", lambda: contextlib.nullcontext(own))
+        hangs, works = jobs([8, 16])
+        results = run_jobs([hangs], tmp_path / "rows.jsonl", deadline=0.01)
+        assert next(results).failure == "it took longer than its deadline of 0.01 s and was ended"
+        assert next(run_jobs([works], tmp_path / "rows.jsonl")).failure is None
+    assert [r.failure is None for r in read_results([tmp_path / "rows.jsonl"])] == [False, True]
+
+
+def test_forks_of_a_call_share_what_it_has_prepared():
+    with Worker() as worker:
+        assert worker.call(fork_twice, "prepared") == ["prepared", "prepared"]
+        with pytest.raises(ProcessDiedError, match="ended with exit code 3"):
+            worker.call(fork_and_exit)
 
 
 def test_a_worker_that_has_ended_says_so():
@@ -206,6 +237,43 @@ def test_a_run_resumes_in_a_file_of_version_1(tmp_path, request, monkeypatch):
     there = Job("anynet", Setting(**{**QUICK, "mode": "train"}), TINY)
     assert [r.job for r in run_jobs([there, *jobs([8])], path, resume=True)] == jobs([8])
     assert len(read_results([path])) == 3
+
+
+def test_rows_without_the_later_columns_are_read(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    list(run_jobs(jobs([8]), path))
+    row = json.loads(path.read_text())
+    for column in ("latency", "launch", "device_time", "device_state", "wall_seconds", "bound_by", "bytes"):
+        del row[column]
+    del row["setting"]["cache"], row["asked"]["cache"]
+    path.write_text(json.dumps(row) + "\n")
+    m = read_results([path])[0].measurement
+    assert (m.setting.cache, m.latency, m.wall_seconds) == ("warm", None, None)
+    assert list(run_jobs(jobs([8]), path, resume=True)) == []
+
+
+# How long a run takes
+
+
+def test_a_model_is_built_and_counted_once_for_all_processes(tmp_path):
+    assert next(run_jobs(jobs([8]), processes=3)).measurement.processes == 3
+    with Worker() as worker:
+        assert worker.call(count_builds, jobs([8])[0]) == (1, 1)
+
+
+def test_the_estimate_is_of_all_that_a_model_takes():
+    many = [result("a", (1, 1, 1), 1, seconds=2).job] * 10
+    assert estimate_seconds(many, None, []) == pytest.approx(10 * (2 + 2))
+    slow = result("a", (1, 1, 1), 1, seconds=2)
+    measured = [replace(slow, measurement=replace(slow.measurement, wall_seconds=7.5))]
+    assert estimate_seconds(many, None, measured) == pytest.approx(75)
+
+
+def test_a_run_says_how_long_it_takes_and_goes_on_saying(capsys):
+    list(run_jobs(jobs(range(8, 48, 8)), progress=True))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "measure" in line]
+    assert re.fullmatch(r"5 of 5 models to measure, in about \d+ s", lines[0])
+    assert [re.fullmatch(r"(\d) of 5 measured, about \d+ s left", line)[1] for line in lines[1:]] == ["3", "4"]
 
 
 # Reports

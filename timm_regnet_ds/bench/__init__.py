@@ -7,10 +7,11 @@
 
 from .comparing import Comparison, Ratio, compare
 from .harness import bench
+from .jobs import Job, Result
 from .latency import LatencyModel
 from .measurement import Measurement
 from .reporting import report
-from .runner import Job, Result, read_results, run_jobs
+from .runner import read_results, run_jobs
 from .setting import Setting
 from .studies import STUDIES, run_study
 from .timing import Timing

@@ -7,8 +7,8 @@ from typing import Any
 
 from timm_regnet_ds.common.text import shorten
 
+from .jobs import Result
 from .measurement import Measurement
-from .runner import Result
 from .setting import Setting
 
 __all__ = ["Comparison", "Ratio", "compare"]
@@ -16,7 +16,7 @@ __all__ = ["Comparison", "Ratio", "compare"]
 
 @dataclass(frozen=True)
 class Ratio:
-    """The time per image in B divided by that in A, with its 95% interval.
+    """The time per image in B divided by that in A, with its 95% interval if both times have one.
 
     Attributes:
         model: label of the model.
@@ -50,10 +50,16 @@ class Ratio:
         halves = (math.log(m.timing.high / m.timing.low) / 2 for m in (self.a, self.b))
         return math.hypot(*halves)
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether both times have an interval."""
+        return self.a.timing.has_interval and self.b.timing.has_interval
+
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON; ``a`` and ``b`` are the medians in milliseconds."""
+        """As plain values for JSON; ``a`` and ``b`` are the medians in milliseconds, the ends None without interval."""
         times = {"a": self.a.timing.median, "b": self.b.timing.median}
-        return {"model": self.model, **times, "ratio": self.ratio, "low": self.low, "high": self.high}
+        low, high = (self.low, self.high) if self.has_interval else (None, None)
+        return {"model": self.model, **times, "ratio": self.ratio, "low": low, "high": high}
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Comparison:
         lines += ["", f"{'model':32}{'A (ms)':>11}{'B (ms)':>11}{'B/A':>9}{'95% interval':>17}"]
         for r in self.ratios:
             a, b = r.a.timing.median, r.b.timing.median
-            interval = f"{r.low:.3f} to {r.high:.3f}"
+            interval = f"{r.low:.3f} to {r.high:.3f}" if r.has_interval else "too few runs"
             lines.append(f"{shorten(r.model, 31):32}{a:11.4g}{b:11.4g}{r.ratio:9.3f}{interval:>17}")
         for side, names in (("A", self.only_a), ("B", self.only_b)):
             if names:

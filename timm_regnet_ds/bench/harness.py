@@ -1,6 +1,7 @@
 """`bench`: the time of a model, its memory, and what fraction of the device's peaks it reaches."""
 
 import functools
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -9,22 +10,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from timm_regnet_ds.common.memory import is_out_of_memory
+from timm_regnet_ds.common.memory import is_out_of_memory, is_too_large
 from timm_regnet_ds.common.text import first_line
 from timm_regnet_ds.complexity import Complexity
 
-from .batches import ModelLoader, largest_batch_on_cpu, largest_batch_on_cuda
-from .devices import CpuClock, backend_flags, clock_of, free_memory
+from .batches import Call, ModelLoader, largest_batch_on_cpu, largest_batch_on_cuda
+from .clocks import CallTimes, CpuClock, clock_of
+from .devices import memory_freed
 from .environment import environment
+from .flags import backend_flags
 from .loading import label_of, load_model, load_pickled, pickle_model
 from .measurement import Measurement
+from .nvml import open_monitor
 from .peaks import DevicePeaks, measure_peaks
-from .sampling import StepTimes, time_until_precise
+from .sampling import PACES, StepTimes, time_until_precise
 from .setting import Setting
-from .worker import Worker, WorkerEndedError
+from .worker import Worker, WorkerEndedError, call_in_fork
 from .workload import Workload, prepare_model
 
-__all__ = ["bench", "bench_named", "with_batch_size"]
+__all__ = ["bench", "bench_in_forks"]
 
 
 def bench(
@@ -60,26 +64,64 @@ def bench(
         # The worker gets the module, since it may not know a name that the caller's program has registered.
         with Worker() as worker:
             load = partial(load_pickled, pickle_model(model), setting.input_size)
-            setting = with_batch_size(worker, label_of(name, args), load, setting)
+            setting = _with_batch_size(worker.call, label_of(name, args), load, setting)
     peaks = peaks or _peaks_here(setting.device, setting.dtype, setting.threads)
     return _bench(model, name, args, complexity, setting, peaks)[0]
 
 
-def bench_named(
-    name: str, model_args: Mapping[str, Any], setting: Setting, peaks: DevicePeaks
-) -> tuple[Measurement, StepTimes]:
-    """`bench` of a model by its name, with the times of all repetitions. On the CPU, the batch size is a number."""
+def bench_in_forks(
+    name: str, model_args: Mapping[str, Any], setting: Setting, peaks: DevicePeaks, processes: int
+) -> Measurement:
+    """`bench` of a model by its name, in several processes one after the other; their repetitions are pooled.
+
+    The model is built and counted once, in this process, which must not have used several threads or CUDA: forks of it
+    could not use them.
+
+    Args:
+        name, model_args, peaks: as for `bench`.
+        setting: how to measure. Each process takes its share of the seconds.
+        processes: number of processes.
+    """
+    start = time.monotonic()
+    torch.set_num_threads(1)
     model, complexity = load_model(name, model_args, setting.input_size, setting.seed, setting.dtype)
-    return _bench(model, name, model_args, complexity, setting, peaks)
+    label, load = label_of(name, model_args), partial(_same, (model, complexity))
+    share = setting.replace(seconds=setting.seconds / processes)
+    share = _with_batch_size(call_in_fork, label, load, share)
+    measurements: list[Measurement] = []
+    times: list[StepTimes] = []
+    for _ in range(processes):
+        measurement, step_times = call_in_fork(_bench, model, name, model_args, complexity, share, peaks)
+        measurements.append(measurement)
+        times.append(step_times)
+        # On a GPU, the first process has looked for the largest batch.
+        share = share.replace(batch_size=measurement.setting.batch_size)
+    pooled = StepTimes.pooled(times, setting.precision)
+    first = measurements[0]
+    return replace(
+        first,
+        setting=first.setting.replace(seconds=setting.seconds),
+        timing=pooled.total,
+        steps=pooled.steps,
+        warm_up=pooled.warm_up,
+        warm_up_steady=pooled.warm_up_steady,
+        precision_met=pooled.precision_met,
+        processes=processes,
+        wall_seconds=time.monotonic() - start,
+    )
 
 
-def with_batch_size(worker: Worker, label: str, load: ModelLoader, setting: Setting) -> Setting:
+def _same(loaded: tuple[nn.Module, Complexity]) -> tuple[nn.Module, Complexity]:
+    return loaded
+
+
+def _with_batch_size(call: Call, label: str, load: ModelLoader, setting: Setting) -> Setting:
     """The setting with the largest batch size, if it asks for that on the CPU; otherwise the same setting.
 
     Args:
-        worker: tries the batches.
+        call: calls a function in a process of its own; it tries the batches.
         label: how errors call the model.
-        load: builds the model; see `largest_batch_on_cpu`.
+        load: returns the model; see `largest_batch_on_cpu`.
         setting: how the model is measured.
 
     Raises:
@@ -88,7 +130,7 @@ def with_batch_size(worker: Worker, label: str, load: ModelLoader, setting: Sett
     if setting.batch_size != "max" or setting.device_type != "cpu":
         return setting
     try:
-        return setting.replace(batch_size=largest_batch_on_cpu(worker, load, setting))
+        return setting.replace(batch_size=largest_batch_on_cpu(call, load, setting))
     except WorkerEndedError:
         raise
     except Exception as error:
@@ -109,39 +151,45 @@ def _bench(
     setting: Setting,
     peaks: DevicePeaks,
 ) -> tuple[Measurement, StepTimes]:
-    size, clock = complexity.input_size, clock_of(setting.device)
+    start = time.monotonic()
+    size, clock = complexity.input_size, clock_of(setting.device, open_monitor(setting.device))
+    random_states = [setting.device] if setting.device_type == "cuda" else []
     try:
-        with backend_flags(setting.device, setting.threads, tf32=setting.dtype == "tf32"), torch.random.fork_rng():
+        with (
+            memory_freed(setting.device),
+            backend_flags(setting.device, setting.threads, tf32=setting.dtype == "tf32"),
+            torch.random.fork_rng(random_states),
+        ):
             torch.manual_seed(setting.seed)
             if setting.batch_size == "max":
                 setting = setting.replace(batch_size=largest_batch_on_cuda(model, setting, size))
             setting = setting.replace(input_size=size)
-            ready = prepare_model(model, setting, size)
-            free_memory(setting.device)
-            clock.reset_memory()
-            times = _time(Workload(ready, setting, size, setting.batch_size), clock, setting)
-            memory_allocated, memory_reserved = clock.memory()
+            times, calls, memory = _time(prepare_model(model, setting, size), clock, setting)
             about = environment(setting.device)
     except Exception as error:
         raise _failure(label_of(name, args), setting, error) from error
     finally:
         if setting.compile is not None:
             torch.compiler.reset()
-        free_memory(setting.device)
     measurement = Measurement(
         model=name,
         model_args=args,
         setting=setting,
         timing=times.total,
         steps=times.steps,
+        latency=calls.latency,
+        launch=calls.launch,
+        device_time=calls.device,
         warm_up=times.warm_up,
         warm_up_steady=times.warm_up_steady,
         precision_met=times.precision_met,
-        memory_allocated=memory_allocated,
-        memory_reserved=memory_reserved,
+        memory_allocated=memory[0],
+        memory_reserved=memory[1],
         complexity=replace(complexity, uncounted={}, parts=()),
         peaks=peaks,
         environment=about,
+        device_state=clock.device_state(),
+        wall_seconds=time.monotonic() - start,
     )
     return measurement, times
 
@@ -149,23 +197,39 @@ def _bench(
 # The first call of a compiled model compiles it; with CUDA graphs, the second warms up and the third records.
 _UNTIMED_RUNS = 3
 
+# Seconds for the times of single calls, at most, and their share of the setting's seconds.
+_CALL_SECONDS = 0.5
+_CALL_SHARE = 0.1
 
-def _time(workload: Workload, clock: CpuClock, setting: Setting) -> StepTimes:
-    steps = list(workload.steps.values())
 
-    def run() -> list[float]:
-        workload.load_next_batch()
-        return clock.time(steps)
-
+def _time(
+    ready: nn.Module, clock: CpuClock, setting: Setting
+) -> tuple[StepTimes, CallTimes, tuple[int | None, int | None]]:
+    """The times of repetitions and of single calls, and the peak bytes (allocated, reserved) meanwhile."""
+    assert isinstance(setting.input_size, tuple)
+    start = time.monotonic()
+    workload = Workload(ready, setting, setting.input_size, setting.batch_size)
     for _ in range(_UNTIMED_RUNS if setting.compile else 1):
         workload.run()
-    return time_until_precise(run, list(workload.steps), setting.precision, setting.seconds)
+    # From here on, the memory is what repetitions need: not what autotuning and compilation needed. A graph has its
+    # memory from when it is recorded.
+    clock.reset_memory()
+    if setting.cuda_graphs:
+        workload.capture()
+    # Compilation is not part of the seconds; a slow first run is.
+    seconds = setting.seconds if setting.compile else max(setting.seconds - (time.monotonic() - start), 0.0)
+    names, pace = list(workload.steps), PACES[setting.device_type]
+    times = time_until_precise(partial(clock.repeat, workload), names, setting.precision, seconds, pace)
+    calls = clock.time_calls(workload, min(_CALL_SECONDS, _CALL_SHARE * setting.seconds))
+    return times, calls, clock.memory()
 
 
 def _failure(label: str, setting: Setting, error: Exception) -> Exception:
+    reason = first_line(error)
     if is_out_of_memory(error):
         return RuntimeError(f"{label}: {setting.batch_size} images do not fit into the memory of {setting.device}")
-    reason = first_line(error)
+    if is_too_large(error):
+        return RuntimeError(f"{label}: {setting.batch_size} images are too many for a kernel: {reason}")
     if "more than 1 value per channel" in reason:
         reason += "; use a larger batch"
     kind = ValueError if isinstance(error, ValueError) else RuntimeError

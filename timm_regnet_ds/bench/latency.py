@@ -8,8 +8,8 @@ import numpy as np
 from timm_regnet_ds.latency import model
 from timm_regnet_ds.latency.model import TERMS, CrossValidation, terms_of
 
+from .jobs import Result
 from .measurement import Measurement
-from .runner import Result
 from .setting import Setting
 
 __all__ = ["LatencyModel"]

@@ -2,14 +2,13 @@
 
 import pickle
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import torch
 from timm.models import create_model
 from torch import nn
 
-from timm_regnet_ds.complexity import Complexity, check_name, measure, measure_factory
+from timm_regnet_ds.complexity import Complexity, check_name, measure
 
 __all__ = ["label_of", "load_model", "load_pickled", "pickle_model"]
 
@@ -35,11 +34,10 @@ def load_model(
             raise ValueError("model_args go with a model's name: the module is built already")
         return model_or_name, measure(model_or_name, input_size, dtype=dtype)
     check_name(model_or_name)
-    make = partial(create_model, model_or_name, **model_args)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        model = make()
-    return model, measure_factory(label_of(model_or_name, model_args), make, input_size, dtype=dtype)[1]
+        model = create_model(model_or_name, **model_args)
+    return model, measure(model, input_size, dtype=dtype)
 
 
 def pickle_model(model: nn.Module) -> bytes:

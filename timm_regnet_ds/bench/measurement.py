@@ -1,7 +1,7 @@
 """What `bench` returns, and its row in a file."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
 from timm_regnet_ds.common.text import format_size
@@ -18,7 +18,10 @@ KIND, VERSION = "measurement", 2
 
 # Forward passes that a repetition counts as: a backward pass has two matrix products for each of the forward pass.
 _PASSES = {"inference": 1, "train": 3}
-_ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "amp": 2}
+_ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "amp": 2, "amp_bf16": 2}
+
+
+_CALL_TIMINGS = ("latency", "launch", "device_time")
 
 # The counts of a row. Earlier rows lack the second group.
 _COUNTS = ("flops", "params", "acts", "operators")
@@ -33,8 +36,13 @@ class Measurement:
         model: registered name, or the class of a module.
         model_args: arguments of ``timm.create_model``.
         setting: the setting, with a number as batch size and (channels, height, width) as input size.
-        timing: milliseconds of a repetition.
+        timing: milliseconds of a repetition, where repetitions follow each other. On CUDA, the next one is launched
+            while the GPU runs.
         steps: the same for ``forward``, ``backward`` and ``optimizer``, if they are measured separately.
+        latency: on CUDA, milliseconds of one call on an idle GPU, until the GPU has finished. None on the CPU, where it
+            is ``timing``.
+        launch, device_time: on CUDA, milliseconds in which the host launches a repetition, and in which the GPU runs it
+            once all of it is launched. None if it cannot be launched ahead.
         warm_up: number of repetitions before those that are counted.
         warm_up_steady: whether the time was steady when the warm-up ended.
         precision_met: whether the median's interval is as narrow as was asked for.
@@ -44,6 +52,8 @@ class Measurement:
         peaks: the device's measured peak rates.
         environment: device, driver, clocks, libraries.
         processes: number of processes whose repetitions are pooled.
+        device_state: clocks, power, temperature and throttling while the model ran, as NVML reports them; None without.
+        wall_seconds: all that the measurement took, building the model included.
     """
 
     model: str
@@ -60,6 +70,18 @@ class Measurement:
     peaks: DevicePeaks
     environment: Mapping[str, Any] = field(repr=False)
     processes: int = 1
+    latency: Timing | None = None
+    launch: Timing | None = None
+    device_time: Timing | None = None
+    device_state: Mapping[str, Any] | None = None
+    wall_seconds: float | None = None
+
+    @property
+    def bound_by(self) -> str | None:
+        """``host`` if launching a repetition takes longer than running it on the GPU, else ``device``."""
+        if self.launch is None or self.device_time is None:
+            return None
+        return "host" if self.launch.median > self.device_time.median else "device"
 
     @property
     def images_per_second(self) -> float:
@@ -72,12 +94,15 @@ class Measurement:
 
     @property
     def bytes_per_second(self) -> float:
-        """Bytes per second of params, read once, and acts, written once and read once.
+        """Bytes per second that all operators read and write; a training step counts as three forward passes.
 
-        Without fusing layers, a model cannot move fewer bytes.
+        Without fusing operators, a model moves these bytes; what stays in the cache does not go to memory. A row of an
+        earlier version has params, read once, and acts, written once and read once, instead.
         """
-        elements = self.complexity.params + 2 * self.complexity.acts * self.setting.batch_size
-        return self._rate(elements * _ELEMENT_BYTES[self.setting.dtype])
+        c, batch = self.complexity, self.setting.batch_size
+        if c.bytes:
+            return self._rate(batch * c.bytes + c.weight_bytes)
+        return self._rate((c.params + 2 * c.acts * batch) * _ELEMENT_BYTES[self.setting.dtype])
 
     def _rate(self, per_pass: float) -> float:
         return _PASSES[self.setting.mode] * per_pass / (self.timing.median / 1e3)
@@ -106,16 +131,48 @@ class Measurement:
         memory = "" if self.memory_allocated is None else f"memory {self.memory_allocated / 2**30:.2f} GiB allocated, "
         if self.memory_reserved is not None:
             memory += f"{self.memory_reserved / 2**30:.2f} GiB reserved\n  "
-        wide = "" if self.precision_met else " (wider than asked for)"
-        unsteady = "" if self.warm_up_steady else " (warm-up not steady)"
         processes = f" in {self.processes} processes" if self.processes > 1 else ""
-        return (
-            f"{self.label}: {t.median:.4g} ms, 95% interval {t.low:.4g} to {t.high:.4g} ms{wide}{unsteady}\n"
-            f"  {s.mode}, {s.batch_size} × {size}, {s.dtype}, {self.environment['device_name']}{steps}\n"
-            f"  mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}{processes}\n"
-            f"  {self.images_per_second:,.4g} images/s\n"
-            f"  {memory}{Counts.__str__(self.complexity)}\n  {self.roofline()}"
-        )
+        lines = [
+            f"{self.label}: {t.median:.4g} ms, {t.format_interval()}",
+            *self._remarks(),
+            f"{s.mode}, {s.batch_size} × {size}, {s.dtype}, {s.cache} cache, {self.environment['device_name']}{steps}",
+            f"mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}{processes}",
+            f"{self.images_per_second:,.4g} images/s" + ("" if self.latency is None else " back to back"),
+            *self._calls(),
+            *self._state(),
+            f"{memory}{Counts.__str__(self.complexity)}",
+            self.roofline(),
+        ]
+        return "\n  ".join(lines)
+
+    def _remarks(self) -> list[str]:
+        remarks = []
+        if not self.precision_met:
+            wide = self.timing.half_width > self.setting.precision
+            remarks.append("wider than asked for" if wide else "too few repetitions to be sure")
+        if not self.warm_up_steady:
+            remarks.append("not steady at the end of the warm-up")
+        return [", ".join(remarks)] if remarks else []
+
+    def _calls(self) -> list[str]:
+        if self.latency is None:
+            return []
+        line = f"one call {self.latency.median:.4g} ms"
+        if self.launch is None or self.device_time is None:
+            return [f"{line}; it cannot be launched ahead of the GPU"]
+        return [
+            f"{line}; launch {self.launch.median:.4g} ms, GPU {self.device_time.median:.4g} ms: "
+            f"bound by the {self.bound_by}"
+        ]
+
+    def _state(self) -> list[str]:
+        state = self.device_state or {}
+        parts = []
+        if "sm_mhz" in state:
+            parts.append(f"clock {state['sm_mhz']:.0f} MHz ({state['sm_mhz_min']:.0f} to {state['sm_mhz_max']:.0f})")
+        parts += [f"{state[name]:.0f} {unit}" for name, unit in (("watts", "W"), ("celsius", "°C")) if name in state]
+        parts += [f"slowed by {why} {share:.0%} of the time" for why, share in state.get("throttled", {}).items()]
+        return [", ".join(parts)] if parts else []
 
     @property
     def label(self) -> str:
@@ -131,6 +188,7 @@ class Measurement:
             **row,
             **{name: counts[name] for name in (*_COUNTS, *_LATER_COUNTS)},
             "setting": self.setting.to_dict(),
+            "bound_by": self.bound_by,
             "images_per_second": self.images_per_second,
             "ops_per_second": self.ops_per_second,
             "bytes_per_second": self.bytes_per_second,
@@ -143,8 +201,11 @@ class Measurement:
         Raises:
             ValueError: a row in which something is missing.
         """
+        optional = {f.name for f in fields(cls) if f.default is not MISSING}
         try:
-            values = {name: row[name] for name in cls.__dataclass_fields__ if name != "complexity"}
+            names = [f.name for f in fields(cls) if f.name in row or f.name not in optional]
+            values = {name: row[name] for name in names if name != "complexity"}
+            values |= {name: Timing(**row[name]) for name in _CALL_TIMINGS if row.get(name) is not None}
             values |= {
                 "setting": Setting.from_dict(row["setting"]),
                 "timing": Timing(**row["timing"]),

@@ -7,8 +7,9 @@ from functools import partial
 
 import torch
 
-from .devices import backend_flags, clock_of
-from .setting import AUTOCAST_DTYPES, MODEL_DTYPES
+from .clocks import clock_of
+from .flags import backend_flags
+from .setting import MODEL_DTYPES, autocast_dtype
 from .worker import Worker, WorkerEndedError
 
 __all__ = ["DevicePeaks", "measure_peaks", "measure_peaks_in_process"]
@@ -58,7 +59,7 @@ def measure_peaks(worker: Worker, device: str, dtype: str, threads: int) -> Devi
 def measure_peaks_in_process(device: str, dtype: str, threads: int) -> DevicePeaks:
     """`measure_peaks` in this process."""
     kind = torch.device(device).type
-    number = AUTOCAST_DTYPES[kind] if dtype == "amp" else MODEL_DTYPES.get(dtype, torch.float32)
+    number = autocast_dtype(dtype, kind) or MODEL_DTYPES.get(dtype, torch.float32)
     with torch.inference_mode(), backend_flags(device, threads, tf32=dtype == "tf32"):
         return DevicePeaks(_matrix_rate(device, _SIDES[kind], number), _copy_rate(device, _COPY_BYTES[kind]))
 

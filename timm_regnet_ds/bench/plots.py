@@ -60,6 +60,6 @@ def draw_roofline(axes: Any, groups: Mapping[str, Sequence[Measurement]]) -> Non
     for name, colour in colours(groups).items():
         points = [(m.ops_per_second / m.bytes_per_second, m.ops_per_second / 1e9) for m in groups[name]]
         axes.plot(*zip(*points, strict=True), "o", color=colour, markersize=4, label=name)
-    axes.set(xlabel="operations per byte of params and acts", ylabel="GFLOP/s")
+    axes.set(xlabel="operations per byte that operators move", ylabel="GFLOP/s")
     make_log(axes.xaxis, axes.yaxis)
     axes.legend(fontsize=7)

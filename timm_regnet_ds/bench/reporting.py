@@ -10,9 +10,9 @@ from timm_regnet_ds.complexity import UNITS
 from timm_regnet_ds.files.atomic import save_figure, write_text
 from timm_regnet_ds.files.tables import csv_text, markdown
 
+from .jobs import Result
 from .measurement import Measurement
 from .plots import draw_roofline, draw_times
-from .runner import Result
 from .setting import Setting
 
 __all__ = ["report", "table", "write_csv"]
@@ -57,7 +57,7 @@ def report(results: Sequence[Result], output: str | Path) -> list[Path]:
 
 _NOTE = (
     "Times are milliseconds of a repetition, with the 95% interval of their median. A multiply-add counts as two "
-    "operations. Bytes are those of params and acts."
+    "operations. Bytes are those that all operators read and write."
 )
 
 
@@ -109,7 +109,8 @@ def table(measurements: Sequence[Measurement]) -> str:
 def _cells(m: Measurement) -> list[str]:
     t, c = m.timing, m.complexity
     memory = "–" if m.memory_allocated is None else f"{m.memory_allocated / 2**30:.2f}"
-    interval = f"{t.low:.4g} to {t.high:.4g}{'' if m.precision_met else ' (wide)'}"
+    note = ("" if m.precision_met else " (wide)") if t.has_interval else f" (range of {t.repetitions})"
+    interval = f"{t.low:.4g} to {t.high:.4g}{note}"
     return [
         *(
             m.label,

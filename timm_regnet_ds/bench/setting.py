@@ -10,15 +10,27 @@ from timm_regnet_ds.common.check import check_choice, check_float, check_int
 
 from .devices import check_device, default_device
 
-__all__ = ["AUTOCAST_DTYPES", "COMPILE_MODES", "DTYPES", "MODEL_DTYPES", "MODES", "Setting"]
+__all__ = ["CACHES", "COMPILE_MODES", "DTYPES", "MODEL_DTYPES", "MODES", "Setting", "autocast_dtype"]
 
 MODES = ("inference", "train")
-DTYPES = ("fp32", "tf32", "bf16", "fp16", "amp")
+DTYPES = ("fp32", "tf32", "bf16", "fp16", "amp", "amp_bf16")
+CACHES = ("warm", "cold")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
-# The dtype of model and images, where it is not float32; and that of autocast, by type of device.
+# The dtype of model and images, where it is not float32; and that of autocast, by name and type of device.
 MODEL_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-AUTOCAST_DTYPES = {"cuda": torch.float16, "cpu": torch.bfloat16}
+_AUTOCAST_DTYPES = {
+    ("amp", "cuda"): torch.float16,
+    ("amp", "cpu"): torch.bfloat16,
+    ("amp_bf16", "cuda"): torch.bfloat16,
+    ("amp_bf16", "cpu"): torch.bfloat16,
+}
+
+
+def autocast_dtype(dtype: str, device_type: str) -> torch.dtype | None:
+    """The dtype of autocast for the name of a dtype and a type of device; None for a name without autocast."""
+    return _AUTOCAST_DTYPES.get((dtype, device_type))
+
 
 # The default batch size by type of device: on a GPU, that of the RegNet paper.
 _DEFAULT_BATCH_SIZES = {"cuda": 64, "cpu": 1}
@@ -37,7 +49,8 @@ class Setting:
         batch_size: number of images in a batch, or ``max`` for the most that fit. ``None``: 64 on a GPU, 1 on the CPU.
         input_size: (channels, height, width), or the side of a square. ``None``: the model's own.
         dtype: ``fp32``; ``tf32``, float32 whose products are rounded to TF32 (CUDA); ``bf16`` or ``fp16``, model and
-            images in that format; ``amp``, autocast to float16 on CUDA and to bfloat16 on the CPU.
+            images in that format; ``amp``, autocast to float16 on CUDA and to bfloat16 on the CPU; ``amp_bf16``,
+            autocast to bfloat16.
         channels_last: memory format of images and weights.
         compile: mode of ``torch.compile``. ``None``: eager.
         cuda_graphs: record the whole repetition once and replay it (CUDA).
@@ -46,8 +59,11 @@ class Setting:
         optimizer: timm's name of an optimizer (train).
         device: ``cpu``, ``cuda`` or ``cuda:1``. ``None``: a GPU if one is available.
         threads: number of CPU threads. ``None``: torch's own number.
+        cache: ``warm``, where a repetition finds in the device's cache what the one before left; or ``cold``, where the
+            cache is overwritten between repetitions, outside of the measured time.
         precision: wanted half-width of the median's 95% interval, as a fraction of the median.
-        seconds: repetitions end after this many seconds, whether the interval is narrow enough or not.
+        seconds: warm-up and repetitions end after this many seconds, whether the interval is narrow enough or not.
+            On CUDA, they take at least one second each.
         seed: seed of images, labels and weights.
 
     Raises:
@@ -64,6 +80,7 @@ class Setting:
     fold_bn: bool = field(default=False, metadata=_COMPUTATION)
     grad_checkpointing: bool = field(default=False, metadata=_COMPUTATION)
     optimizer: str = field(default="sgd", metadata=_COMPUTATION)
+    cache: str = field(default="warm", metadata=_COMPUTATION)
     device: Any = field(default=None, metadata=_DEVICE)
     threads: Any = field(default=None, metadata=_COMPUTATION)
     precision: float = field(default=0.01, metadata=_SAMPLING)
@@ -73,6 +90,7 @@ class Setting:
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, MODES)
         check_choice("dtype", self.dtype, DTYPES)
+        check_choice("cache", self.cache, CACHES)
         if self.compile is not None:
             check_choice("compile mode", self.compile, COMPILE_MODES)
         self._set("device", str(check_device(self.device if self.device is not None else default_device())))
@@ -135,10 +153,13 @@ class Setting:
         """
         setting = object.__new__(cls)
         for f in fields(cls):
-            value = row[f.name]
+            value = _OLD_ROWS[f.name] if f.name in _OLD_ROWS and f.name not in row else row[f.name]
             setting._set(f.name, tuple(value) if isinstance(value, list) else value)
         return setting
 
+
+# Fields that rows of earlier versions do not have, with the values that those were measured with.
+_OLD_ROWS = {"cache": "warm"}
 
 _CONFLICTS: tuple[tuple[Callable[[Setting], bool], str], ...] = (
     (
@@ -152,16 +173,20 @@ _CONFLICTS: tuple[tuple[Callable[[Setting], bool], str], ...] = (
     ),
     (
         lambda s: s.cuda_graphs and s.training and s.dtype == "amp",
-        "cuda_graphs cannot record the loss scaling of mode 'train' with dtype 'amp': use 'bf16'",
+        "cuda_graphs cannot record the loss scaling of mode 'train' with dtype 'amp': use 'amp_bf16' or 'bf16'",
     ),
     (
         lambda s: s.cuda_graphs and s.training and s.optimizer not in ("sgd", "momentum"),
         "cuda_graphs records mode 'train' with optimizer 'sgd' or 'momentum' only",
     ),
+    (
+        lambda s: s.cuda_graphs and s.grad_checkpointing,
+        "cuda_graphs cannot record grad_checkpointing, which reads the state of the random number generator",
+    ),
     (lambda s: s.fold_bn and s.training, "fold_bn is for mode 'inference': a training step needs its BatchNorm"),
     (lambda s: s.grad_checkpointing and not s.training, "grad_checkpointing is for mode 'train'"),
     (
         lambda s: s.training and s.dtype == "fp16",
-        "mode 'train' with dtype 'fp16' has no loss scaling: use 'amp' or 'bf16'",
+        "mode 'train' with dtype 'fp16' has no loss scaling: use 'amp', 'amp_bf16' or 'bf16'",
     ),
 )

@@ -1,8 +1,10 @@
 """A model prepared for a setting, and the steps of a repetition on inputs that take turns."""
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from .folding import first_tensor, fold_batch_norms
-from .setting import AUTOCAST_DTYPES, MODEL_DTYPES, Setting
+from .setting import MODEL_DTYPES, Setting, autocast_dtype
 
 __all__ = ["Workload", "prepare_model"]
 
@@ -60,7 +62,7 @@ class Workload:
 
     Attributes:
         steps: functions by name, which one repetition calls in turn: ``inference``; ``forward``, ``backward`` and
-            ``optimizer``; or ``graph``, which replays all of them.
+            ``optimizer``; or, after `capture`, ``graph``, which replays all of them.
     """
 
     def __init__(self, model: nn.Module, setting: Setting, size: tuple[int, int, int], batch: int) -> None:
@@ -71,16 +73,16 @@ class Workload:
         self.image = self.images[0].clone()
         names = ("forward", "backward", "optimizer") if setting.training else ("inference",)
         self.steps: dict[str, Callable[[], None]] = {name: getattr(self, f"_{name}") for name in names}
+        self.captured = False
+        self._cache = _cache_sized(setting.device) if setting.cache == "cold" else None
         if setting.training:
             self._prepare_training(batch)
-        if setting.cuda_graphs:
-            self.steps = {"graph": self._record_graph()}
 
     def _prepare_training(self, batch: int) -> None:
         # With a learning rate this low the weights stay finite, however often the step is repeated.
         self.optimizer = create_optimizer_v2(self.model, opt=self.setting.optimizer, lr=1e-6)
-        amp = self.setting.dtype == "amp" and self.setting.device_type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.setting.device_type, enabled=amp)
+        scaled = autocast_dtype(self.setting.dtype, self.setting.device_type) == torch.float16
+        self.scaler = torch.amp.GradScaler(self.setting.device_type, enabled=scaled)
         with torch.no_grad(), self._autocast():
             classes = first_tensor(self.model(self.image)).shape[-1]
         generator = torch.Generator(self.setting.device).manual_seed(self.setting.seed + 1)
@@ -89,11 +91,13 @@ class Workload:
         self.loss: Any = None
 
     def load_next_batch(self) -> None:
-        """Copy the next input in and clear the gradients. This is not part of the measured time."""
+        """Copy the next input in, clear the gradients and, if asked for, the cache. This is not part of the time."""
         self.image.copy_(self.images[self.index])
         self.index = (self.index + 1) % len(self.images)
-        if self.setting.training and not self.setting.cuda_graphs:
+        if self.setting.training and not self.captured:
             self.optimizer.zero_grad()
+        if self._cache is not None:
+            self._cache.zero_()
 
     def run(self) -> None:
         """Run one repetition without measuring it."""
@@ -102,9 +106,8 @@ class Workload:
             step()
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.setting.dtype != "amp":
-            return nullcontext()
-        return torch.autocast(self.setting.device_type, AUTOCAST_DTYPES[self.setting.device_type])
+        dtype = autocast_dtype(self.setting.dtype, self.setting.device_type)
+        return nullcontext() if dtype is None else torch.autocast(self.setting.device_type, dtype)
 
     def _inference(self) -> None:
         with torch.inference_mode(), self._autocast():
@@ -121,8 +124,12 @@ class Workload:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def _record_graph(self) -> Callable[[], None]:
-        """Record all steps, with the clearing of the gradients, as one CUDA graph; return what replays it."""
+    def capture(self) -> None:
+        """Record all steps, with the clearing of the gradients, as one CUDA graph, which then is the only step.
+
+        The steps run before on the stream that records them, since cuBLAS has a workspace for each stream. The loss of
+        these runs is released, since it keeps their activations and the streams of their backward pass.
+        """
 
         def all_steps() -> None:
             if self.setting.training:
@@ -131,16 +138,47 @@ class Workload:
                 step()
 
         steps = list(self.steps.values())
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        # torch.cuda.graph's own stream belongs to the device of the first capture in a process.
+        stream = torch.cuda.Stream(self.setting.device)
+        stream.wait_stream(torch.cuda.current_stream(self.setting.device))
+        with torch.cuda.stream(stream):
             for _ in range(_RUNS_BEFORE_CAPTURE):
                 all_steps()
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream(self.setting.device).wait_stream(stream)
+        self._release()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream):
             all_steps()
-        return graph.replay
+        self.steps = {"graph": graph.replay}
+        self.captured = True
+
+    def _release(self) -> None:
+        if self.setting.training:
+            self.loss = None
+            self.optimizer.zero_grad(set_to_none=True)
+
+
+# Bytes that are overwritten to empty a GPU's cache: at least as many as Triton's do_bench overwrites.
+_GPU_CACHE_BYTES = 2**28
+# The same on a CPU whose caches Linux does not tell.
+_CPU_CACHE_BYTES = 2**26
+
+
+def _cache_sized(device: str) -> Tensor:
+    """A tensor of at least twice the size of the device's largest cache."""
+    if torch.device(device).type == "cuda":
+        known = getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)
+        size = max(_GPU_CACHE_BYTES, 2 * known)
+    else:
+        size = 2 * max(map(_read_size, Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")), default=0)
+        size = size or _CPU_CACHE_BYTES
+    return torch.empty(size, dtype=torch.uint8, device=device)
+
+
+def _read_size(path: Path) -> int:
+    """The bytes in a file of Linux such as ``32768K``."""
+    found = re.match(r"(\d+)([KMG]?)", path.read_text())
+    return int(found[1]) * 1024 ** " KMG".index(found[2] or " ") if found else 0
 
 
 def _images(setting: Setting, size: Sequence[int], batch: int) -> list[Tensor]:

@@ -8,8 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.bench.setting import COMPILE_MODES, DTYPES, MODES, Setting
-from timm_regnet_ds.common.check import check_int
+from timm_regnet_ds.bench.setting import CACHES, COMPILE_MODES, DTYPES, MODES, Setting
+from timm_regnet_ds.common.check import check_float, check_int
 from timm_regnet_ds.common.text import format_size, shorten
 from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
 
@@ -37,6 +37,7 @@ def add_commands(commands: Any) -> None:
         metavar="N",
         help="processes per model, whose times are pooled; default: 3 on the CPU, 1 on a GPU",
     )
+    _add_deadline(bench)
     bench.add_argument("--json", action="store_true", help="print one JSON object per model")
     _add_settings(bench)
     bench.set_defaults(run=_bench)
@@ -60,6 +61,7 @@ def add_commands(commands: Any) -> None:
     )
     study.add_argument("--up-to", metavar="TARGET", help="leave out larger models (default on the CPU: 2.5gf)")
     study.add_argument("--only", default="*", metavar="PATTERN", help="leave out models that do not match")
+    _add_deadline(study)
     _add_settings(study)
     study.set_defaults(run=_study)
 
@@ -75,6 +77,16 @@ def add_commands(commands: Any) -> None:
     predict.add_argument("--batch-size", type=int, metavar="N", help="default: that of the rows")
     predict.add_argument("--input-size", type=int, metavar="N", help="side of the images; default: the model's own")
     predict.set_defaults(run=_predict)
+
+
+def _add_deadline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--deadline",
+        type=float,
+        metavar="S",
+        help="a model that takes longer in all, as when a kernel hangs, is ended and becomes a row that says so; "
+        "default: 5 minutes and 10 times --seconds, more for --compile and for 'max'",
+    )
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +107,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--fold-bn", action="store_true", help="fold BatchNorm into convolutions")
     group.add_argument("--grad-checkpointing", action="store_true")
     group.add_argument("--optimizer", metavar="NAME", help=f"timm's name; default: {defaults['optimizer']}")
+    group.add_argument(
+        "--cache", choices=CACHES, help=f"cold: overwritten between repetitions; default: {defaults['cache']}"
+    )
     group.add_argument(
         "--device",
         metavar="DEVICE",
@@ -139,7 +154,8 @@ def _settings(options: argparse.Namespace) -> list[dict[str, Any]]:
 def _bench(options: argparse.Namespace) -> int:
     from timm.models import list_models
 
-    from timm_regnet_ds.bench.runner import Job, run_jobs
+    from timm_regnet_ds.bench.jobs import Job
+    from timm_regnet_ds.bench.runner import run_jobs
     from timm_regnet_ds.complexity import check_name
 
     names = list(options.models)
@@ -155,6 +171,7 @@ def _bench(options: argparse.Namespace) -> int:
         raise ValueError("bench needs models: names, --filter or --file")
     if options.processes is not None:
         check_int("--processes", options.processes)
+    _check_deadline(options)
     if options.resume and options.output is None:
         raise ValueError("--resume goes with --output, the file that has the rows of earlier runs")
     for name in names:
@@ -165,7 +182,10 @@ def _bench(options: argparse.Namespace) -> int:
     failures = 0
     if len(jobs) > 1 and not options.json:
         print(HEADER)
-    for result in run_jobs(jobs, options.output, options.resume, progress=True, processes=options.processes):
+    results = run_jobs(
+        jobs, options.output, options.resume, progress=True, processes=options.processes, deadline=options.deadline
+    )
+    for result in results:
         failures += result.failure is not None
         if options.json:
             print(json.dumps(result.to_row()), flush=True)
@@ -176,13 +196,18 @@ def _bench(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def _check_deadline(options: argparse.Namespace) -> None:
+    if options.deadline is not None:
+        check_float("--deadline", options.deadline, above=0)
+
+
 def _short(label: str) -> str:
     return shorten(label, 30)
 
 
 def _line(m: Any) -> str:
     size = format_size(m.setting.input_size[1:])
-    width = f"{m.timing.half_width:.1%}"
+    width = f"{m.timing.half_width:.1%}" if m.timing.has_interval else "–"
     return (
         f"{_short(m.label):30} {size:>7} {m.setting.batch_size:>5} {m.timing.median:9.4g} {width:>5} "
         f"{m.images_per_second:8.4g} {m.ops_per_second / 1e9:8.4g}"
@@ -216,6 +241,7 @@ def _study(options: argparse.Namespace) -> None:
     settings = _settings(options)
     if len(settings) > 1:
         raise ValueError("a study measures one device; --device names several")
+    _check_deadline(options)
     if options.rows and (settings[0] or options.up_to or options.only != "*"):
         raise ValueError("--rows only plots existing measurements: no setting, --up-to or --only goes with it")
     output = options.output or Path(study.name)
@@ -228,6 +254,7 @@ def _study(options: argparse.Namespace) -> None:
             only=options.only,
             settings=settings[0],
             progress=True,
+            deadline=options.deadline,
         )
     )
 

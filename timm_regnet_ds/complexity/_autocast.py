@@ -20,6 +20,7 @@ DTYPES: dict[str, tuple[torch.dtype, torch.dtype | None]] = {
     "bf16": (torch.bfloat16, None),
     "fp16": (torch.float16, None),
     "amp": (torch.float32, torch.float16),
+    "amp_bf16": (torch.float32, torch.float16),
 }
 
 Cast = Callable[[Tensor, torch.dtype | None], Tensor]  # to a format; None is that of products

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds.bench.jobs import Job, Result
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.plots import LABELS
-from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.common.plots import make_log, new_figure
 from timm_regnet_ds.common.text import format_size

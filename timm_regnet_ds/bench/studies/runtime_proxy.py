@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds.bench.jobs import Job, Result
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.plots import draw_times, pearson
-from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.common.plots import new_figure
 from timm_regnet_ds.complexity import UNITS

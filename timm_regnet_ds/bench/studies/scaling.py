@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds.bench.jobs import Job, Result
 from timm_regnet_ds.bench.measurement import Measurement
-from timm_regnet_ds.bench.runner import Job, Result
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.common.plots import colours, make_log, new_figure
 from timm_regnet_ds.files.atomic import save_figure

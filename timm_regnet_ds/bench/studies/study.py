@@ -11,10 +11,11 @@ from typing import Any
 
 from timm.models import create_model
 
+from timm_regnet_ds.bench.jobs import Job, Result
 from timm_regnet_ds.bench.latency import LatencyModel
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.reporting import grouped
-from timm_regnet_ds.bench.runner import Job, Result, read_results, run_jobs
+from timm_regnet_ds.bench.runner import read_results, run_jobs
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.complexity import Counts, measure_factory
 from timm_regnet_ds.files.atomic import write_text
@@ -61,6 +62,7 @@ def run_study(
     only: str = "*",
     settings: Mapping[str, Any] | None = None,
     progress: bool = False,
+    deadline: float | None = None,
 ) -> list[Path]:
     """Measure what ``output/rows.jsonl`` lacks, then write ``README.md`` and plots to the same folder.
 
@@ -72,6 +74,7 @@ def run_study(
         only: leave out models whose label, such as ``scaled(base=resnet50, factor=2.0)``, does not match this pattern.
         settings: fields of `Setting`, instead of the study's own.
         progress: show a bar.
+        deadline: as for ``run_jobs``.
 
     Returns:
         The paths of the report and the plots.
@@ -91,7 +94,7 @@ def run_study(
             limit = f" and has at most {up_to}" if up_to else ""
             raise ValueError(f"study {study.name} has no model that matches {only!r}{limit}")
         path = output / "rows.jsonl"
-        for _ in run_jobs(jobs, path, resume=True, progress=progress):
+        for _ in run_jobs(jobs, path, resume=True, progress=progress, deadline=deadline):
             pass
         keys = [job.key_here() for job in jobs]
         results = [r for r in read_results([path]) if r.job.key(r.device_name) in keys]
