@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import doctest
+import importlib
 import json
 import pickle
 import random
@@ -11,13 +12,11 @@ import sys
 import threading
 
 import pytest
-import thop
 import timm
 import torch
 import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from thop.profile import register_hooks
 from timm.models import create_model
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -39,6 +38,12 @@ class Call(nn.Module):
 
     def forward(self, x):
         return self.function(self, x)
+
+
+@pytest.fixture
+def thop():
+    """The package thop, which is not installed with every environment that collects this file."""
+    return pytest.importorskip("thop")
 
 
 def tokens(x):
@@ -113,7 +118,8 @@ def test_convolutions_follow_equations_1_and_3(groups, width, kernel, stride, pa
 
 # ------------------------------------------------------------------------------------------------------ attention
 
-L, E, H, HIDDEN = 16, 8, 2, 20  # tokens, width, heads, width of the MLP
+# CUDA's fused kernels need heads of at least 8 channels in bfloat16.
+L, E, H, HIDDEN = 16, 16, 2, 20  # tokens, width, heads, width of the MLP
 PRODUCTS = (2 * L * L * E, H * L * L + L * E)  # flops, acts
 ATTENTION = (PRODUCTS[0] + 4 * L * E * E, PRODUCTS[1] + 4 * L * E)
 ENCODER = (ATTENTION[0] + 2 * L * E * HIDDEN, ATTENTION[1] + L * HIDDEN + L * E)
@@ -211,13 +217,14 @@ def test_vit_and_regnet_as_known():
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnety_002", "mobilenetv2_100", "efficientnet_b0", "convnext_atto"])
-def test_thop_agrees_on_convolutions_and_linear_layers(name):
+def test_thop_agrees_on_convolutions_and_linear_layers(name, thop):
     def zero(m, x, y):
         m.total_ops += 0
 
     model = create_model(name)
     c = measure(model, 64)
-    others = {kind: zero for kind in register_hooks if not issubclass(kind, (nn.modules.conv._ConvNd, nn.Linear))}
+    hooks = importlib.import_module("thop.profile").register_hooks
+    others = {kind: zero for kind in hooks if not issubclass(kind, (nn.modules.conv._ConvNd, nn.Linear))}
     image = torch.zeros(1, 3, 64, 64)
     flops, _ = thop.profile(copy.deepcopy(model), (image,), custom_ops=others, verbose=False)
     operators = c.by_operator()
@@ -225,7 +232,7 @@ def test_thop_agrees_on_convolutions_and_linear_layers(name):
 
 
 @pytest.mark.parametrize("counted", ["resnet18", "vit_tiny_patch16_224"])
-def test_counter_thop_is_thops_own_answer(counted):
+def test_counter_thop_is_thops_own_answer(counted, thop):
     model = create_model(counted)
     flops, params = thop.profile(copy.deepcopy(model), (torch.zeros(1, 3, 224, 224),), verbose=False)
     for either in (counted, model):
@@ -388,6 +395,9 @@ def called(*_):
 @pytest.mark.parametrize("looks_at_values", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
 def test_module_is_left_as_it_was(counter, looks_at_values, fails):
+    if counter == "thop":
+        pytest.importorskip("thop")
+
     def forward(m, x):
         m.cache["seen"] = x.shape
         m.last = x

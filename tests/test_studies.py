@@ -8,8 +8,10 @@ from bench_models import result
 import timm_regnet_ds as trd
 from timm_regnet_ds.bench.runner import read_results
 from timm_regnet_ds.bench.studies import STUDIES, run_study
+from timm_regnet_ds.bench.studies.paper_points import draw_paper_points
 from timm_regnet_ds.bench.studies.runtime_proxy import BASES, FACTORS, STRATEGIES
 from timm_regnet_ds.cli import main
+from timm_regnet_ds.common.plots import new_figure
 from timm_regnet_ds.papers.times import INFERENCE_V100, REXNET, REXNET_LITE, TRAINING_V100
 
 BASE = {"efficientnet_b0": (0.39, 5.3, 6.7), "regnety_500mf": (0.5, 5.6, 4.2), "regnetz_500mf": (0.5, 7.1, 5.9)}
@@ -56,6 +58,16 @@ def test_runtime_proxy_says_whether_acts_predict_time(time, verdict, tmp_path):
         assert float((acts if verdict == "holds" else flops).split()[0]) > 0.999
     assert [picture.name for picture in pictures] == [f"{base}.png" for base in BASES] + ["all_bases.png"]
     assert all(f"]({picture.name})" in text and picture.stat().st_size > 5000 for picture in pictures)
+
+
+@pytest.mark.parametrize(("milliseconds", "drawn"), [(0.3, True), (2.0, True), (200.0, False), (0.001, False)])
+def test_points_of_the_paper_are_drawn_where_they_share_the_axis(milliseconds, drawn):
+    axes = new_figure()[1][0, 0]
+    axes.plot([0, 1], [0, milliseconds])
+    axes.set_ylim(bottom=0)
+    times = {"regnety_002": 0.5, "no_such_model": 1000.0}
+    assert draw_paper_points(axes, times, "acts", "in the paper") == drawn
+    assert len(axes.lines) == 1 + drawn
 
 
 def test_scaling_puts_times_beside_those_of_fast_scaling(tmp_path):

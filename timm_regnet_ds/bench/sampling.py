@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .timing import Timing, correlation_time, median_interval
+from .timing import Timing, correlation_time, median_interval, trend
 
 __all__ = ["PACES", "Pace", "Rows", "StepTimes", "time_until_precise"]
 
@@ -55,8 +55,12 @@ _WARM_UP_SHARE = 0.3
 # 90% of the measurements although the repetitions end as soon as it is narrow (docs/bench.md has the simulation).
 _MIN_REPETITIONS = 12
 _CORRELATION_TIMES = 60
+# Repetitions are steady if a line through them, and one standard error of it, changes by no more than this share of the
+# wanted precision. They drift if it changes by more than this many standard errors.
+_STEADY_SHARE = 0.5
+_DRIFT_ERRORS = 3.0
 # The interval is computed again when there are this many times the repetitions.
-_GROWTH = 1.25
+_GROWTH = 1.4
 _MAX_REPETITIONS = 20_000
 
 # Repetitions run for this many seconds between two looks at the clock.
@@ -135,7 +139,13 @@ def time_until_precise(
             out_of_time = len(rows) >= 3 and (now >= end or len(rows) >= _MAX_REPETITIONS)
             if out_of_time or (now >= first_look and len(rows) >= next_look):
                 totals = [sum(row) for row in rows]
-                precise = _is_narrow(totals, precision) and _is_long(totals)
+                change, error = trend(totals)
+                is_steady = abs(change) + error <= _STEADY_SHARE * precision
+                precise = is_steady and _is_narrow(totals, precision) and _is_long(totals)
+                if not (is_steady or out_of_time) and abs(change) > _DRIFT_ERRORS * error:
+                    # The device was still warming up in the first half, which then does not count.
+                    warm_up += len(rows) // 2
+                    rows = rows[len(rows) // 2 :]
                 next_look = math.ceil(_GROWTH * len(rows))
                 gc.collect()
     return StepTimes(names, rows, warm_up, warm_up_steady=steady, precision_met=precise)

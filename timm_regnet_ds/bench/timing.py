@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MIN_REPETITIONS", "Timing", "correlation_time", "median_interval"]
+__all__ = ["MIN_REPETITIONS", "Timing", "correlation_time", "median_interval", "trend"]
 
 # Quantile of the standard normal distribution for a two-sided 95% interval.
 _Z = NormalDist().inv_cdf(0.975)
@@ -109,3 +109,25 @@ def correlation_time(times: Sequence[float]) -> float:
     sums = 2 * np.cumsum(covariance / covariance[0]) - 1
     far = np.arange(n) >= 5 * sums
     return max(1.0, float(sums[int(np.argmax(far)) if far.any() else -1]))
+
+
+# Batches to whose medians a line is fitted.
+_TREND_BATCHES = 24
+
+
+def trend(times: Sequence[float]) -> tuple[float, float]:
+    """By what fraction the times change from the first to the last, and the standard error of that fraction.
+
+    A line is fitted to the medians of 24 batches; with fewer than 48 repetitions, the trend is zero.
+    """
+    size = len(times) // _TREND_BATCHES
+    if size < 2:
+        return 0.0, 0.0
+    last = np.asarray(times[-size * _TREND_BATCHES :], dtype=float).reshape(_TREND_BATCHES, size)
+    medians = np.median(last, axis=1)
+    x = np.linspace(-0.5, 0.5, _TREND_BATCHES)
+    slope = float(x @ medians / (x @ x))
+    residuals = medians - medians.mean() - slope * x
+    error = math.sqrt(float(residuals @ residuals) / (_TREND_BATCHES - 2) / float(x @ x))
+    mean = float(medians.mean())
+    return slope / mean, error / mean

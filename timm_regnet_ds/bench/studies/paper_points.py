@@ -11,17 +11,29 @@ from timm_regnet_ds.complexity import UNITS, measure
 __all__ = ["draw_paper_points"]
 
 
-def draw_paper_points(axes: Any, times: Mapping[str, float], metric: str, label: str) -> None:
-    """Draw the times that a paper prints against the complexity of its models. Unknown models are left out.
+# The paper's points are drawn if their slowest is within this factor of the top of the axis, up or down. Beside the
+# times of a CPU, those of a GPU would lie on the floor.
+_SHARED = 10
+
+
+def draw_paper_points(axes: Any, times: Mapping[str, float], metric: str, label: str) -> bool:
+    """Draw the times that a paper prints against the complexity of its models, where they share the axis.
 
     Args:
-        axes: matplotlib axes.
-        times: milliseconds per image by model name.
+        axes: matplotlib axes in which the measurements are drawn.
+        times: milliseconds per image by model name. Unknown models are left out.
         metric: ``flops``, ``params`` or ``acts``, measured by this package.
         label: the label in the legend.
+
+    Returns:
+        Whether the points are drawn.
     """
-    unit = UNITS[metric].size
+    top = axes.get_ylim()[1]
     names = [name for name in times if is_model(name)]
+    if not names or not top / _SHARED <= max(times[name] for name in names) <= top * _SHARED:
+        return False
+    unit = UNITS[metric].size
     x = [getattr(measure(name), metric) / unit for name in names]
     axes.plot(x, [times[name] for name in names], "x", color=GREY, markersize=4, zorder=0, label=label)
     axes.legend(fontsize=7)
+    return True
