@@ -1,0 +1,82 @@
+"""`make cuda`: its steps tried on the CPU, and its line on a machine without a GPU."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "benchmarks" / "first_card.py"
+
+pytestmark = pytest.mark.usefixtures("one_worker")
+
+
+@pytest.fixture
+def first_card(monkeypatch):
+    spec = importlib.util.spec_from_file_location("first_card", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "first_card", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_its_models_are_60_that_timm_has(first_card):
+    from timm.models import is_model
+
+    assert len(set(first_card.MODELS)) == 60
+    assert all(map(is_model, first_card.MODELS))
+
+
+def test_without_a_gpu_it_is_one_line(first_card, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert first_card.main([]) == 0
+    assert capsys.readouterr().out == "make cuda needs a CUDA device, and this machine has none\n"
+
+
+def test_make_prints_nothing_else():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    found = subprocess.run(
+        ["make", "--no-print-directory", "cuda", f"CUDA_PYTHON={sys.executable}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0
+    assert found.stdout == "make cuda needs a CUDA device, and this machine has none\n"
+
+
+def test_its_steps_make_a_folder_and_go_on_where_they_were_stopped(first_card, tmp_path, monkeypatch):
+    monkeypatch.setattr(first_card, "STUDIED", "*regnetz_500mf*strategy=dWr)")
+    arguments = [
+        "--output",
+        str(tmp_path),
+        "--device",
+        "cpu",
+        "--models",
+        "test_resnet",
+        "test_vit",
+        "--seconds",
+        "0.2",
+    ]
+    assert first_card.main([*arguments, "--minutes", "0"]) == 0
+    assert "Not complete yet: tests, clock, memory, models, card, study." in (tmp_path / "README.md").read_text()
+    assert first_card.main([*arguments, "--minutes", "20"]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "Not complete yet" not in text
+    assert "it fails" not in text
+    assert "2 models in `rows.jsonl`, 0 failed." in text
+    assert "3 models: [runtime-proxy](runtime-proxy/README.md)." in text
+    assert (tmp_path / "runtime-proxy" / "README.md").exists()
+    clock = json.loads((tmp_path / "parts" / "clock.json").read_text())[0]
+    assert clock["harness"] > 0
+    assert clock["torch.utils.benchmark"] > 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")}
+    (tmp_path / "parts" / "card.json").unlink()
+    assert first_card.main([*arguments, "--minutes", "20"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jsonl")} == before
+    assert str(tmp_path) not in (tmp_path / "README.md").read_text()
