@@ -553,10 +553,10 @@ def test_a_recording_uses_the_stream_that_was_warmed_up_and_keeps_no_loss(monkey
     for name, value in (("Stream", Stream), ("stream", use), ("graph", graph), ("current_stream", Stream)):
         monkeypatch.setattr(torch.cuda, name, value)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: SimpleNamespace(replay=lambda: None))
-    workload.capture()
+    workload.capture(lambda: losses.append("before"))
     assert len(set(map(id, streams))) == 1
     assert streams[0].device == "cpu"  # that of the setting, not of the process's first recording
-    assert losses == [None]
+    assert losses == ["before", None]
     assert list(workload.steps) == ["graph"]
 
 

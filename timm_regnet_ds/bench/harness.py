@@ -213,9 +213,10 @@ def _time(
         workload.run()
     # From here on, the memory is what repetitions need: not what autotuning and compilation needed. A graph has its
     # memory from when it is recorded.
-    clock.reset_memory()
     if setting.cuda_graphs:
-        workload.capture()
+        workload.capture(clock.reset_memory)
+    else:
+        clock.reset_memory()
     # Compilation is not part of the seconds; a slow first run is.
     seconds = setting.seconds if setting.compile else max(setting.seconds - (time.monotonic() - start), 0.0)
     names, pace = list(workload.steps), PACES[setting.device_type]

@@ -19,6 +19,7 @@ __all__ = ["report", "table", "write_csv"]
 
 _HEADER = (
     *("model", "size", "batch", "ms", "95% interval", "p10", "p90", "p99", "images/s"),
+    *("one call", "launch", "GPU", "bound by"),
     *("flops (G)", "params (M)", "acts (M)", "GFLOP/s", "of peak", "GB/s", "of peak", "memory (GiB)"),
 )
 
@@ -56,8 +57,9 @@ def report(results: Sequence[Result], output: str | Path) -> list[Path]:
 
 
 _NOTE = (
-    "Times are milliseconds of a repetition, with the 95% interval of their median. A multiply-add counts as two "
-    "operations. Bytes are those that all operators read and write."
+    "Times are milliseconds of a repetition, with the 95% interval of their median; on a GPU, also those of one call on "
+    "an idle GPU, of its launch, and of the GPU alone. A multiply-add counts as two operations. Bytes are those that "
+    "all operators read and write."
 )
 
 
@@ -120,6 +122,8 @@ def _cells(m: Measurement) -> list[str]:
             interval,
         ),
         *(f"{t.p10:.4g}", f"{t.p90:.4g}", f"{t.p99:.4g}", f"{m.images_per_second:.4g}"),
+        *("–" if call is None else f"{call.median:.4g}" for call in (m.latency, m.launch, m.device_time)),
+        m.bound_by or "–",
         *(f"{c.flops / 1e9:.3f}", f"{c.params / 1e6:.2f}", f"{c.acts / 1e6:.2f}"),
         *(f"{m.ops_per_second / 1e9:.4g}", f"{m.compute_utilization:.1%}"),
         *(f"{m.bytes_per_second / 1e9:.4g}", f"{m.bandwidth_utilization:.1%}", memory),

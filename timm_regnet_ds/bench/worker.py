@@ -47,6 +47,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.process = self._start()
+        self._closed = False
 
     def _start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
@@ -82,8 +83,8 @@ class Worker:
         Raises:
             DeadlineError: the call took longer than these seconds.
         """
-        if self.process.returncode is not None:
-            self.process = self._start()
+        if self._closed:
+            self.process, self._closed = self._start(), False
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         # The inner pickle is read by the fresh process, so that only that process imports the function's module.
@@ -104,7 +105,8 @@ class Worker:
         return value
 
     def close(self) -> None:
-        """End the worker and a call in progress."""
+        """End the worker and a call in progress; a later call starts another worker."""
+        self._closed = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         for pipe in (self.process.stdin, self.process.stdout):

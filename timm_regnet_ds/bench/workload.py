@@ -124,11 +124,14 @@ class Workload:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
-    def capture(self) -> None:
+    def capture(self, before_recording: Callable[[], object] = lambda: None) -> None:
         """Record all steps, with the clearing of the gradients, as one CUDA graph, which then is the only step.
 
         The steps run before on the stream that records them, since cuBLAS has a workspace for each stream. The loss of
         these runs is released, since it keeps their activations and the streams of their backward pass.
+
+        Args:
+            before_recording: called after these runs.
         """
 
         def all_steps() -> None:
@@ -146,6 +149,7 @@ class Workload:
                 all_steps()
         torch.cuda.current_stream(self.setting.device).wait_stream(stream)
         self._release()
+        before_recording()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream):
             all_steps()

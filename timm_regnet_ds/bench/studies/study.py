@@ -89,11 +89,12 @@ def run_study(
     else:
         jobs = study.jobs(_check_names(settings or {}))
         jobs = [job for job in jobs if fnmatchcase(job.label, only)]
-        jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.device_type])]
+        path = output / "rows.jsonl"
+        counted = _counted(path)
+        jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.device_type], counted)]
         if not jobs:
             limit = f" and has at most {up_to}" if up_to else ""
             raise ValueError(f"study {study.name} has no model that matches {only!r}{limit}")
-        path = output / "rows.jsonl"
         for _ in run_jobs(jobs, path, resume=True, progress=progress, deadline=deadline):
             pass
         keys = [job.key_here() for job in jobs]
@@ -121,16 +122,28 @@ def _check_names(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings
 
 
-def _within(job: Job, up_to: str | None) -> bool:
+def _counted(path: Path) -> dict[str, Counts]:
+    """The complexity of the models in a file of rows, by label and image size as asked for."""
+    results = read_results([path]) if path.exists() else []
+    return {_sized(r.job): r.measurement.complexity for r in results if r.measurement}
+
+
+def _sized(job: Job) -> str:
+    return f"{job.label} {job.setting.input_size}"
+
+
+def _within(job: Job, up_to: str | None, counted: Mapping[str, Counts]) -> bool:
     if up_to is None:
         return True
     target = parse_target(up_to)
-    with contextlib.suppress(ValueError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        label, make = job.model, partial(create_model, job.model, **job.model_args)
-        complexity: Counts = measure_factory(label, make, job.setting.input_size)[1]
-        return bool(getattr(complexity, target.measure) <= target.value)
-    return True  # a model that cannot be built or counted gets a row with the reason
+    complexity = counted.get(_sized(job))
+    if complexity is None:
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            label, make = job.model, partial(create_model, job.model, **job.model_args)
+            complexity = measure_factory(label, make, job.setting.input_size)[1]
+    # A model that cannot be built or counted gets a row with the reason.
+    return complexity is None or bool(getattr(complexity, target.measure) <= target.value)
 
 
 def _prediction(results: Sequence[Result]) -> list[str]:
