@@ -57,8 +57,8 @@ def report(results: Sequence[Result], output: str | Path) -> list[Path]:
 
 
 _NOTE = (
-    "Times are milliseconds of a repetition, with the 95% interval of their median; on a GPU, also those of one call on "
-    "an idle GPU, of its launch, and of the GPU alone. A multiply-add counts as two operations. Bytes are those that "
+    "Times are milliseconds of a repetition, with the 95% interval of their median; on a GPU, also of one call on an "
+    "idle GPU, of its launch, and of the GPU alone. A multiply-add counts as two operations. Bytes are those that "
     "all operators read and write."
 )
 

@@ -146,6 +146,7 @@ def time_until_precise(
                     # The device was still warming up in the first half, which then does not count.
                     warm_up += len(rows) // 2
                     rows = rows[len(rows) // 2 :]
+                    first_look = min(now + pace.measuring, end)
                 next_look = math.ceil(_GROWTH * len(rows))
                 gc.collect()
     return StepTimes(names, rows, warm_up, warm_up_steady=steady, precision_met=precise)

@@ -118,11 +118,11 @@ _TREND_BATCHES = 24
 def trend(times: Sequence[float]) -> tuple[float, float]:
     """By what fraction the times change from the first to the last, and the standard error of that fraction.
 
-    A line is fitted to the medians of 24 batches; with fewer than 48 repetitions, the trend is zero.
+    A line is fitted to the medians of 24 batches; with fewer than 48 repetitions, the error is infinite.
     """
     size = len(times) // _TREND_BATCHES
     if size < 2:
-        return 0.0, 0.0
+        return 0.0, math.inf
     last = np.asarray(times[-size * _TREND_BATCHES :], dtype=float).reshape(_TREND_BATCHES, size)
     medians = np.median(last, axis=1)
     x = np.linspace(-0.5, 0.5, _TREND_BATCHES)
