@@ -31,7 +31,10 @@ class Copier:
         new = [m for m in root.modules() if id(m) not in self.copies and "_orig_mod" not in m._modules]
         self.copies.update((id(m), object.__new__(type(m))) for m in new)
         for m in new:
-            state = {k: type(v)() if k in _HOOKS else self.value(v) for k, v in vars(m).items()}
+            state = {
+                k: v if type(v) in _IMMUTABLE else type(v)() if k in _HOOKS else self.value(v)
+                for k, v in vars(m).items()
+            }
             state.pop("_compiled_call_impl", None)
             vars(self.copies[id(m)]).update(state)
         return self.copies[id(root)]
@@ -46,10 +49,14 @@ class Copier:
     def _copy(self, value: Any) -> Any:
         if isinstance(value, Tensor):
             new = self.copy_tensor(value)
+            if new is value:
+                return value
             return nn.Parameter(new, value.requires_grad) if isinstance(value, nn.Parameter) else new
         if isinstance(value, nn.Module):
             return self.module(value)
         if type(value) in (dict, OrderedDict):
+            if not value:
+                return type(value)()
             return type(value)((k, self.value(v)) for k, v in value.items())
         if type(value) in (list, tuple, set):
             return type(value)(map(self.value, value))
@@ -57,8 +64,14 @@ class Copier:
 
 
 def without_values(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor of the same shape and strides on the ``meta`` device, in ``dtype`` if it has floating-point numbers."""
-    return torch.empty_like(tensor, device="meta", dtype=dtype if tensor.is_floating_point() else None)
+    """A tensor of the same shape and strides on the ``meta`` device, in ``dtype`` if it has floating-point numbers.
+
+    A tensor that is like that already is returned itself: it has no values.
+    """
+    if not tensor.is_floating_point():
+        dtype = tensor.dtype
+    is_one = tensor.is_meta and tensor.dtype is dtype
+    return tensor if is_one else torch.empty_like(tensor, device="meta", dtype=dtype)
 
 
 def with_values(tensor: Tensor) -> Tensor:
