@@ -11,6 +11,7 @@ Python's own ``forkserver`` start method imports the caller's main module into i
 """
 
 import contextlib
+import gc
 import os
 import pickle
 import select
@@ -133,10 +134,14 @@ def serve() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     caller = os.getppid()
+    # What was imported is no garbage. Each fresh process would look at it, and so copy its memory, many times.
+    gc.collect()
+    gc.freeze()
     while True:
         try:
             request: bytes = pickle.load(sys.stdin.buffer)
         except EOFError:
+            gc.unfreeze()
             return
         try:
             answer = _fork(partial(_answer, partial(pickle.loads, request)), partial(_exists, caller))
