@@ -31,7 +31,7 @@ test-oldest:
 
 # A thousand random configurations of every design space, each built and measured; `make test` takes ten.
 test-spaces: $(VENV)/.test
-	TIMM_REGNET_DS_CONFIGS=1000 $(BIN)/python -m pytest -n $(JOBS) tests/test_spaces.py tests/test_spaces_channels.py tests/test_spaces_nas.py -k complexity_is --timeout 0
+	TIMM_REGNET_DS_CONFIGS=1000 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_spaces.py tests/test_spaces_channels.py tests/test_spaces_nas.py -k complexity_is --timeout 0
 
 # The site, in site/.
 docs: $(VENV)/.docs

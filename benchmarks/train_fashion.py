@@ -2,8 +2,8 @@
 
     python benchmarks/train_fashion.py TIMM_CHECKOUT WORK [--data /usr/share/datasets/fashion-mnist] [--minutes 25]
 
-First networks of four families from the generators, then one base scaled to 4 times its flops under w, dw, dwr and dWr. The images
-(Debian's package dataset-fashion-mnist) become a folder of PNG files. Each run is one row of
+First networks of four families from the generators, then one base scaled to 4 times its flops under w, dw, dwr and dWr.
+The images (Debian's package dataset-fashion-mnist) become a folder of PNG files. Each run is one row of
 benchmarks/results/training/rows.jsonl; a script that was stopped goes on with the next run, and a run that was stopped
 with its next epoch. One thread; the times are seconds of CPU, which other processes disturb less than the clock.
 """

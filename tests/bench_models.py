@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import torch
 
@@ -43,6 +44,30 @@ def result(model, counts, milliseconds, args=None, tags=None, operators=100, dev
         environment={"device_name": device_name},
     )
     return Result(Job(model, setting, args or {}, tags or {}), device_name, measurement, None)
+
+
+class InstantWorker:
+    """Stands for a `Worker`, with no process: times that it makes up are the answer to each call."""
+
+    def __init__(self, say):
+        self.say = say
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def call(self, function, *args):
+        if function is not harness.bench_in_forks:
+            return DevicePeaks(1e12, 1e11)
+        model, model_args, setting, *_ = args
+        self.say("begun")
+        made_up = result(model, (1, 1, 1), 1.0, dict(model_args)).measurement
+        return replace(made_up, setting=setting.replace(input_size=(3, 32, 32)))
+
+    def call_within(self, seconds, function, *args):
+        return self.call(function, *args)
 
 
 # Attempts at a batch, which other processes import.

@@ -1,4 +1,7 @@
-from contextlib import nullcontext
+import ctypes
+import gc
+import resource
+from contextlib import nullcontext, suppress
 
 import pytest
 import torch
@@ -40,19 +43,51 @@ def pytest_collection_modifyitems(items):
             item.add_marker(skip)
 
 
+def pytest_collection_finish():
+    """What was imported stays: collections of garbage need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Give back what a test's models took: glibc keeps it otherwise, in pieces that other models do not fit in."""
+    global memory_kept
+    if resident_memory() > memory_kept + 2**27:
+        gc.collect()
+        with suppress(OSError, AttributeError):  # Another C library than glibc.
+            ctypes.CDLL(None).malloc_trim(0)
+        memory_kept = resident_memory()
+
+
+memory_kept = 0
+
+
+def resident_memory():
+    """Bytes, or 0 on another system than Linux."""
+    with suppress(OSError), open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+    return 0
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
-def _worker():
+def worker():
+    """Runs each call in a fresh process that has imported this package; its own start takes seconds."""
     with Worker() as worker:
         yield worker
 
 
 @pytest.fixture
-def one_worker(_worker, monkeypatch):
-    """Measurements share one worker, whose start takes seconds; each call still runs in a fresh process."""
+def one_worker(worker, monkeypatch):
+    """Measurements share the worker of this session."""
     for user in ("runner", "harness"):
-        monkeypatch.setattr(f"timm_regnet_ds.bench.{user}.Worker", lambda: nullcontext(_worker))
+        monkeypatch.setattr(f"timm_regnet_ds.bench.{user}.Worker", lambda: nullcontext(worker))

@@ -54,10 +54,13 @@ def test_all_of_timms_regnets_are_found():
 
 @pytest.mark.parametrize("name", TIMM_REGNETS)
 def test_timms_weights_give_timms_logits(name):
+    """Of the three largest, whose weights take up to 5 GB, keys and shapes alone are compared.
+
+    They differ from regnety_320 in numbers only, and regnety_320's logits are compared here.
+    """
     theirs = timm.create_model(name, device="meta").eval()
     ours = AnyNet(cfg_of(theirs, **OTHER_LAYERS.get(name, {})), device="meta").eval()
     if sum(parameter.numel() for parameter in theirs.parameters()) > 200e6:
-        # Keys and shapes of the largest; their blocks are those of regnety_320.
         ours.load_state_dict(theirs.state_dict(), assign=True)
         return
     theirs.to_empty(device="cpu")

@@ -16,7 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_models import QUICK, TINY, count_builds, fork_and_exit, fork_twice, result
+from bench_models import QUICK, TINY, InstantWorker, count_builds, fork_and_exit, fork_twice, result
+from killed import run_and_kill
 
 from timm_regnet_ds.bench.comparing import compare
 from timm_regnet_ds.bench.jobs import Job
@@ -160,36 +161,27 @@ def _is_running(pid):
 # Runs that are killed
 
 
-KILLED = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from test_bench_rows import jobs
-from timm_regnet_ds.bench.runner import run_jobs
-for _ in run_jobs(jobs(range(8, 40, 8)), sys.argv[1], resume=True):
-    print("row", flush=True)
-"""
-
-
 @pytest.mark.filterwarnings("ignore:.*is incomplete")
-def test_killed_at_random_a_run_loses_the_measurement_in_progress_alone(tmp_path, request):
-    path, tests = tmp_path / "rows.jsonl", str(request.path.parent)
-    chance, kills = random.Random(1), 0
-    for _ in range(30):
-        before = len(results_file(path).read_if_exists())
-        run = subprocess.Popen([sys.executable, "-c", KILLED, str(path), tests], stdout=subprocess.PIPE, text=True)
-        run.stdout.readline()
-        time.sleep(chance.uniform(0, 1.5))
-        if run.poll() is None:
-            run.send_signal(signal.SIGKILL)
-            kills += 1
-        said = 1 + len(run.stdout.read().splitlines())
-        run.wait()
-        rows = results_file(path).read()
-        assert len(rows) >= min(before + said, 4)
-        if len(rows) == 4 and run.returncode == 0:
-            break
-    assert kills >= 2
-    assert sorted(row["model_args"]["widths"][0] for row in rows) == list(range(8, 40, 8))
+def test_killed_at_any_instant_a_run_loses_the_measurement_in_progress_alone(tmp_path, monkeypatch):
+    """With made-up times, so that the run is nearly always between two rows or in the middle of one."""
+    path, chance = tmp_path / "rows.jsonl", random.Random(1)
+    wanted = jobs(range(8, 8 * 81, 8))
+
+    def work(say):
+        monkeypatch.setattr("timm_regnet_ds.bench.runner.Worker", lambda: InstantWorker(say))
+        for _ in run_jobs(wanted, path, resume=True, processes=1):
+            say("row")
+
+    kills, begun, before = 20, 0, 0
+    for _ in range(kills):
+        said = run_and_kill(work, chance.randint(1, 5), chance.uniform(0, 0.01))
+        begun += said.count("begun")
+        rows = results_file(path).read_if_exists()
+        assert len(rows) >= before + said.count("row")
+        before = len(rows)
+    begun += run_and_kill(work, 3 * len(wanted)).count("begun")
+    assert [result.job for result in read_results([path])] == wanted
+    assert len(wanted) <= begun <= len(wanted) + kills
 
 
 @pytest.mark.filterwarnings("default:.*is incomplete")

@@ -7,7 +7,6 @@ import importlib
 import json
 import pickle
 import random
-import subprocess
 import sys
 import threading
 
@@ -15,6 +14,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from calls import params_and_memory_of_measuring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models import create_model
@@ -278,6 +278,10 @@ def test_shortcuts_change_nothing(name, request):
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(4)),
         nn.Sequential(nn.Flatten(), nn.Linear(3, 4)),
         nn.LayerNorm(5),
+        nn.Conv2d(3, 4, 9),
+        nn.Conv2d(4, 4, 3),
+        Call(lambda m, x: x.mul_(x[:, :, :5])),
+        Call(lambda m, x: x.mean(4)),
         Call(lambda m, x: x + x[:, :, :5]),
         Call(lambda m, x: F.scaled_dot_product_attention(x, x[:, :1, :5], x)),
     ],
@@ -444,17 +448,8 @@ def test_threads_do_not_meet():
     assert found == [[c] * 3 for c in expected]
 
 
-def test_no_weights_are_allocated():
-    # In a process of its own: the peak of this one may lie far above already.
-    program = """
-import resource, sys, timm_regnet_ds
-unit = 1 if sys.platform == "darwin" else 1024
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-params = timm_regnet_ds.measure("regnety_1280").params
-print(params, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
-"""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
-    params, grown = map(int, done.stdout.split())
+def test_no_weights_are_allocated(worker):
+    params, grown = worker.call(params_and_memory_of_measuring, "regnety_1280")
     assert params == 644_812_894
     assert grown < params  # a quarter of the weights
 

@@ -2,12 +2,14 @@
 
 import re
 
+import pytest
 import torch
 from PIL import Image
 
 from timm_regnet_ds.cli import demo
 
 
+@pytest.mark.usefixtures("one_worker")
 def test_the_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(demo, "TARGETS", ("1gf",))

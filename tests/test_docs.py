@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from calls import use_new_family
 
 from timm_regnet_ds import list_models
 from timm_regnet_ds.cli import main
@@ -30,6 +31,7 @@ def test_the_readme_counts_the_models():
     assert f"\nAll {len(list_models())} with their complexity:" in README
 
 
+@pytest.mark.usefixtures("one_worker")
 @pytest.mark.parametrize("page", PAGES)
 def test_python_of_the_pages(page):
     session: dict[str, object] = {}
@@ -69,6 +71,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert 'id="timm_regnet_ds.scaling.scale.scale"' in api
 
 
+@pytest.mark.usefixtures("one_worker")
 def test_the_notebook_runs(monkeypatch):
     import matplotlib
 
@@ -83,28 +86,8 @@ def test_the_notebook_runs(monkeypatch):
     assert session["accuracy"] > 0.9
 
 
-NEW_FAMILY = """
-import re, sys, types
-import torch
-import timm
-import timm_regnet_ds
-source = re.search(r"```python\\n(.*?)```", open(sys.argv[1], encoding="utf-8").read(), re.DOTALL)[1]
-module = types.ModuleType("timm_regnet_ds.models.tinynet")
-module.__package__ = "timm_regnet_ds.models"
-sys.modules[module.__name__] = module
-exec(source, vars(module))
-from timm_regnet_ds.scaling.families.rules import Width
-from timm_regnet_ds.scaling.families.specs import SPECS, ScalingSpec
-SPECS[module.TinyNet] = ScalingSpec(width=(Width("model_cfg.widths"),))
-model = timm.create_model("tinynet_l", num_classes=5)
-print(model(torch.randn(2, 3, 64, 64)).shape[1])
-print(timm.create_model("tinynet_s", features_only=True).feature_info.channels())
-print(timm_regnet_ds.scale("tinynet_s", 4, strategy="w").growth.flops > 2)
-"""
-
-
-def test_the_example_of_a_new_family():
+def test_the_example_of_a_new_family(worker):
     # In a process of its own, since names that are registered with timm stay.
-    command = [sys.executable, "-c", NEW_FAMILY, str(ROOT / "docs" / "new_family.md")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.stdout.splitlines() == ["5", "[8, 16, 32, 64, 128]", "True"], done.stderr
+    classes, channels, growth = worker.call(use_new_family, ROOT / "docs" / "new_family.md")
+    assert (classes, channels) == (5, [8, 16, 32, 64, 128])
+    assert growth > 2

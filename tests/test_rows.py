@@ -2,13 +2,11 @@
 
 import json
 import random
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import pytest
+from killed import run_and_kill
 
 from timm_regnet_ds.files.rows import RowsFile
 
@@ -77,27 +75,18 @@ def test_processes_append_side_by_side(rows):
     assert len(written) == 80
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from timm_regnet_ds.files.rows import RowsFile
-rows = RowsFile(Path(sys.argv[1]), "number", 3)
-start = len(rows.read_if_exists())
-for i in range(start, 100_000):
-    rows.append({"i": i, "padding": "x" * 2000})
-    print(i, flush=True)
-"""
+def _append_until_killed(path, say):
+    rows = RowsFile(path, "number", 3)
+    for i in range(len(rows.read_if_exists()), 100_000):
+        rows.append({"i": i, "padding": "x" * 2000})
+        say(i)
 
 
 @pytest.mark.filterwarnings("ignore:.*is incomplete")
-def test_killed_at_random_no_row_is_lost_or_written_twice(rows):
+def test_killed_at_any_instant_no_row_is_lost_or_written_twice(rows):
     chance = random.Random(0)
-    for _ in range(5):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(rows.path)], stdout=subprocess.PIPE, text=True)
-        writer.stdout.readline()
-        time.sleep(chance.uniform(0, 0.2))
-        writer.send_signal(signal.SIGKILL)
-        said = [int(line) for line in writer.stdout.read().splitlines()]
+    for _ in range(20):
+        said = run_and_kill(partial(_append_until_killed, rows.path), chance.randint(1, 5), chance.uniform(0, 0.01))
         numbers = [row["i"] for row in rows.read()]
         assert numbers == list(range(len(numbers)))
-        assert len(numbers) > max(said, default=0)
+        assert len(numbers) > int(said[-1])

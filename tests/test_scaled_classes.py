@@ -1,11 +1,14 @@
 """A model of each of timm's classes, scaled by 2: it runs, learns, saves, loads, and has the features of its base."""
 
+from functools import partial
+
 import class_models
 import pytest
 import timm
 import torch
 
 import timm_regnet_ds as trd
+from timm_regnet_ds.complexity import build_without_weights
 
 CLASSES = class_models.cheapest()
 
@@ -17,46 +20,63 @@ def total(output):
     return sum(total(part) for part in output)
 
 
-@pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES)
-def test_a_scaled_model_is_a_working_model_of_its_class(architecture):
-    s = class_models.scaled(architecture)
-    assert s.growth.flops == pytest.approx(class_models.factor_of(architecture), rel=0.25)
-    arguments = {"num_classes": 5} if _classifies(architecture) else {}
-    model = s.create(**arguments)
-    assert type(model) is s.model_cls
-    loss = total(model.train()(torch.randn(2, *s.input_size)))
+@pytest.fixture(scope="module", params=CLASSES.values(), ids=CLASSES)
+def scaled(request):
+    """A scaled model before it is built."""
+    return class_models.scaled(request.param)
+
+
+def test_a_scaled_model_is_a_working_model_of_its_class(scaled):
+    """`load_state_dict` of its own state stands for saving, which the next test does for models of several kinds."""
+    assert scaled.growth.flops == pytest.approx(2, rel=0.25)
+    arguments = {"num_classes": 5} if _classifies(scaled.base) else {}
+    model = scaled.create(**arguments)
+    assert type(model) is scaled.model_cls
+    loss = total(model.train()(torch.randn(2, *scaled.input_size)))
     loss.backward()
     assert torch.isfinite(loss)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert gradients
     assert all(torch.isfinite(grad).all() for grad in gradients)
-    again = on_meta(lambda: s.create(**arguments))
+    again = build_without_weights(partial(scaled.create, **arguments))
     again.load_state_dict(model.state_dict(), assign=True)
 
 
-@pytest.mark.parametrize("architecture", CLASSES.values(), ids=CLASSES)
-def test_features_have_the_reductions_of_the_base(architecture):
-    s = class_models.scaled(architecture)
-    try:
-        arguments = class_models.base_args(architecture)
-        base = on_meta(lambda: timm.create_model(architecture, features_only=True, **arguments))
-    except Exception as error:
-        pytest.skip(f"{architecture} has no features_only: {str(error)[:60]}")
-    scaled = s.create(features_only=True)
-    assert scaled.feature_info.reduction() == base.feature_info.reduction()
+@pytest.mark.parametrize(
+    "name", ["ResNet", "EfficientNet", "ConvNeXt", "VisionTransformer", "SwinTransformer", "MlpMixer"]
+)
+def test_a_scaled_model_comes_back_from_a_file(name, tmp_path):
+    s = class_models.scaled(CLASSES[name])
+    model, images = s.create(num_classes=5), torch.randn(2, *s.input_size)
+    model.train()(images)  # It changes the running statistics of norms.
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    again = s.create(num_classes=5)
+    again.load_state_dict(torch.load(tmp_path / "weights.pth", weights_only=True))
     with torch.no_grad():
-        maps = scaled.eval()(torch.randn(1, *s.input_size))
-    for channels, feature_map in zip(scaled.feature_info.channels(), maps, strict=True):
-        assert channels in feature_map.shape
+        assert torch.equal(again.eval()(images), model.eval()(images))
 
 
-def on_meta(make):
-    """A model without values, so that it is made quickly; with values if its constructor needs them."""
+def test_features_have_the_reductions_of_the_base(scaled):
     try:
-        with torch.device("meta"):
-            return make()
-    except (NotImplementedError, RuntimeError):
-        return make()
+        arguments = class_models.base_args(scaled.base)
+        base = build_without_weights(partial(timm.create_model, scaled.base, features_only=True, **arguments))
+    except Exception as error:
+        pytest.skip(f"{scaled.base} has no features_only: {str(error)[:60]}")
+    model, maps = shapes_of_features(partial(scaled.create, features_only=True), scaled.input_size)
+    assert model.feature_info.reduction() == base.feature_info.reduction()
+    for channels, shape in zip(model.feature_info.channels(), maps, strict=True):
+        assert channels in shape
+
+
+def shapes_of_features(make, input_size):
+    """A model and the shapes of its maps; computed without values, unless the model looks at them."""
+    with torch.no_grad():
+        try:
+            model = build_without_weights(make).eval()
+            return model, [x.shape for x in model(torch.empty(1, *input_size, device="meta"))]
+        except (NotImplementedError, RuntimeError):
+            model = make().eval()
+            return model, [x.shape for x in model(torch.randn(1, *input_size))]
 
 
 def _classifies(architecture: str) -> bool:
