@@ -219,8 +219,10 @@ def test_what_is_not_exact_warns_and_exact_raises():
     with pytest.warns(UserWarning, match=r"inherited.*: error .* a LayerNorm over \d+ to \d+ channels"):
         model = s.create(inherit=base)
     assert not model.inherited.exact
-    with pytest.raises(ValueError, match=r"inherit_exactly=True"):
+    with pytest.raises(ValueError, match=r"widths that grow by 2 can be exact: scale\(…, inherit_exactly=True\)"):
         s.create(inherit=base, exact=True)
+    _, whole = base_and_scaled("test_convnext", 2, strategy="w", inherit_exactly=True)
+    assert whole.create(inherit=base).inherited.exact
 
 
 def test_models_that_cannot_be_traced():
@@ -250,3 +252,13 @@ def test_a_model_rebuilt_from_saved_sizes_inherits(vit):
         timm.create_model("scaled", **other, inherit=base)
     with pytest.raises(ValueError, match="needs its factor"):
         timm.create_model("scaled", base="test_vit", sizes=saved["sizes"], inherit=base)
+
+
+@pytest.mark.skipif(not timm.is_model("lcnetv2_small"), reason="not in this timm")
+def test_depth_grows_where_new_blocks_can_be_identities():
+    """Only blocks of LCNetV2's last stage have shortcuts."""
+    base, s = base_and_scaled("lcnetv2_small", 2, strategy="d", inherit_exactly=True)
+    before, after = s.base_value("depths"), s.overrides["depths"]
+    assert after[:-1] == before[:-1]
+    assert after[-1] > before[-1]
+    assert s.create(inherit=base, exact=True).inherited.exact

@@ -47,7 +47,11 @@ def add_commands(commands: Any) -> None:
         command.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
         command.add_argument("--num-classes", type=int, metavar="N", help="another number of classes: a fresh head")
         if name == "grow":
-            command.add_argument("--inherit-exactly", action="store_true", help="let widths grow by whole numbers only")
+            command.add_argument(
+                "--inherit-exactly",
+                action="store_true",
+                help="widths grow by whole numbers",
+            )
             command.add_argument("--exact", action="store_true", help="fail if the model does not compute the same")
         command.set_defaults(run=partial(_run, name), inherit_exactly=False, exact=False)
 

@@ -18,6 +18,7 @@ from .building.base import Base, ImageSize
 from .building.build import Changes, build_changed, changes_of
 from .building.capture import bypass_interception
 from .fitting.transform import apply_rules
+from .fitting.whole_widths import whole_ratio
 
 __all__ = ["create_inheriting"]
 
@@ -75,7 +76,7 @@ def create_inheriting(
         _load_resampled(base, grown, model)
     if fresh_head:
         result = result.with_new(_head_parameters(model))
-    _report(base, result, exact)
+    _report(base, result, exact, w)
     vars(model)["inherited"] = result
     return model
 
@@ -163,15 +164,17 @@ def _load_resampled(base: Base, grown: nn.Module, model: nn.Module) -> None:
     model.load_state_dict({key: state[key] for key in wanted})
 
 
-def _report(base: Base, result: Inherited, exact: bool) -> None:
+def _report(base: Base, result: Inherited, exact: bool, width: float) -> None:
     """Warn about an error, or raise it."""
     if result.exact:
         return
     reasons = "; ".join(result.reasons[:3]) or "no reason was found"
     if exact:
+        fraction = any(found.fraction for found in result.widened.values())
+        whole = whole_ratio(base.spec, base.args, base.input_size, width) if fraction else None
         advice = (
-            "widths that grow by a whole number can be exact: scale(…, inherit_exactly=True)"
-            if result.widened and any(found.fraction for found in result.widened.values())
+            f"widths that grow by {whole} can be exact: scale(…, inherit_exactly=True)"
+            if whole
             else "inherit without exact=True to begin with these weights all the same"
         )
         raise ValueError(

@@ -68,8 +68,8 @@ def scale(
         tolerance: largest allowed deviation from the target, as a share of it.
         base_args: arguments of ``timm.create_model`` for the base.
         input_size: (channels, height, width) of images, for modules that timm did not build.
-        inherit_exactly: let widths grow by whole numbers only, so that ``create(inherit=…)`` can be exact, and let
-            depth and resolution make up for the flops.
+        inherit_exactly: let widths grow by whole numbers only, and depth only in stages whose new blocks can be
+            identities, so that ``create(inherit=…)`` can be exact; depth and resolution make up for the flops.
 
     Raises:
         ValueError: neither or both of factor and target, an invalid value, a model that does not scale along an axis
@@ -113,6 +113,8 @@ class Scaler:
     """
 
     def __init__(self, base: Base, strategy: Strategy, inherit_exactly: bool = False) -> None:
+        if inherit_exactly and base.spec.exact_depth:
+            base = replace(base, spec=replace(base.spec, depth=base.spec.exact_depth))
         _check_axes(base, strategy)
         self.base = base
         self.strategy = strategy

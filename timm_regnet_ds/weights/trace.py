@@ -260,7 +260,14 @@ _PASSED_ON = {
 }
 # Operators that multiply their result by what their argument is multiplied by.
 _HOMOGENEOUS = _PASSED_ON | {"abs", "relu", "relu_", "neg", "linalg_vector_norm", "norm", "sum", "max", "amax"}
-_HOMOGENEOUS |= {"avg_pool2d", "_adaptive_avg_pool2d", "max_pool2d_with_indices", "mean"}
+_HOMOGENEOUS |= {
+    "avg_pool2d",
+    "_adaptive_avg_pool2d",
+    "max_pool2d_with_indices",
+    "mean",
+    "clamp_min",
+    "constant_pad_nd",
+}
 
 
 # Operators between the product of queries and keys and its softmax.

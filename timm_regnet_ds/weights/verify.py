@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .dims import Dim
+from .dims import Dim, same
 from .maps import OLD, Policy, index_map
 from .record import tensors
 
@@ -30,9 +30,14 @@ def compare(base: Sequence[Tensor], grown: Sequence[Tensor], dims: Sequence[list
             continue
         if ours.shape != theirs.shape:
             known = dims[k] if k < len(dims) else None
-            if known is None or [dim.size for dim in known] != list(zip(ours.shape, theirs.shape, strict=False)):
+            if known is None or len(known) != ours.ndim:
                 return float("inf")
             for axis, dim in enumerate(known):
+                sizes = ours.shape[axis], theirs.shape[axis]
+                if sizes[0] == sizes[1] and same(dim):  # such as the batch, which was another in the trace
+                    continue
+                if dim.size != sizes:
+                    return float("inf")
                 found = index_map(dim, Policy.FRESH)
                 old = found.where(OLD)
                 theirs = theirs.index_select(axis, torch.from_numpy(old))

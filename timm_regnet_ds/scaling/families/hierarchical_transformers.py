@@ -191,6 +191,7 @@ SPECS |= {
     ),
     "tiny_vit.TinyVit": ScalingSpec(
         depth=(Depth("depths"),),
+        exact_depth=tuple(Depth(f"depths.{i}") for i in (1, 2, 3)),
         width=(Heads("num_heads", "embed_dims"),),
         multiple=32,
         make_consistent=_windows("window_sizes"),
@@ -208,6 +209,7 @@ SPECS |= {
     "nextvit.NextViT": ScalingSpec(
         # In the third stage every fifth block is attention.
         depth=(*(Depth(f"depths.{i}") for i in (0, 1, 3)), Depth("depths.2", multiple=5)),
+        exact_depth=tuple(Depth(f"depths.{i}") for i in (0, 1, 3)),
         width=(Width("stem_chs"), Custom(_nextvit_wider, lambda args: list(args.get("channels", _NEXTVIT)))),
         multiple=32,
         model_factory=_nextvit,

@@ -46,6 +46,19 @@ def _without_multiplier(rule: Depth | Width, multiplier: str, to_int: Callable[[
     return Custom(scale, lambda args: rule.sizes(explicit(args)))
 
 
+def _but_the_last(rule: Custom, name: str) -> Custom:
+    """Return a rule for depths that keeps that of the last stage."""
+
+    def scale(args: Args, by: Multipliers) -> Args:
+        after = rule.scale(args, by)
+        return args if after == args else {**after, name: (*after[name][:-1], int(rule.sizes(args)[-1]))}
+
+    return Custom(scale, lambda args: rule.sizes(args)[:-1])
+
+
+_CSPNEXT_DEPTHS = _without_multiplier(Depth("depths"), "deepen_factor", lambda depth: max(1, round(depth)))
+
+
 def _iformer_depths(args: Args, by: Multipliers) -> Args:
     """Scale both the groups of attention, of three blocks each, and the other blocks of each stage."""
     stages = list(zip(args["depths"], args["attn_groups"], strict=True))
@@ -158,14 +171,17 @@ SPECS |= {
     ),
     "starnet.StarNet": ScalingSpec(depth=(Depth("depths"),), width=(Width("base_dim", 4),)),
     "fasternet.FasterNet": ScalingSpec(depth=(Depth("depths"),), width=(Width("embed_dim"),), multiple=32),
-    "lcnetv2.LCNetV2": ScalingSpec(depth=(Depth("depths"),), width=(MultiplierArg("scale"),)),
+    "lcnetv2.LCNetV2": ScalingSpec(
+        depth=(Depth("depths"),), exact_depth=(Depth("depths.3"),), width=(MultiplierArg("scale"),)
+    ),
     "rdnet.RDNet": ScalingSpec(
         depth=(Custom(_rdnet_depths, lambda args: [len(stage) for stage in _rdnet_stages(args)]),),
         width=(Custom(_rdnet_widths, lambda args: [stage[0][0] for stage in _rdnet_stages(args)]),),
         multiple=32,
     ),
     "cspnext.CspNext": ScalingSpec(
-        depth=(_without_multiplier(Depth("depths"), "deepen_factor", lambda depth: max(1, round(depth))),),
+        depth=(_CSPNEXT_DEPTHS,),
+        exact_depth=(_but_the_last(_CSPNEXT_DEPTHS, "depths"),),
         width=(_without_multiplier(Width("channels"), "widen_factor", int),),
     ),
 }

@@ -20,6 +20,8 @@ class ScalingSpec:
 
     Attributes:
         depth: rules for numbers of blocks; empty if they are hard-coded in the class.
+        exact_depth: rules that take the place of those for depth where the base's weights are to be inherited exactly;
+            empty if they are the same. Other stages keep their depth: their blocks have no shortcut.
         width: rules for numbers of channels, group widths and numbers of heads.
         multiple: the sides of images are rounded to multiples of this; an int, or a function of the arguments.
         img_size: names of the arguments that hold the side of images.
@@ -32,6 +34,7 @@ class ScalingSpec:
     """
 
     depth: tuple[Rule, ...] = ()
+    exact_depth: tuple[Rule, ...] = ()
     width: tuple[Rule, ...] = ()
     multiple: int | Callable[[Args], int] = 4
     img_size: tuple[str, ...] = ("img_size",)

@@ -10,7 +10,7 @@ from timm_regnet_ds.scaling.families.specs import ScalingSpec
 from .flops_shares import FlopsShares
 from .transform import ScaledArgs, apply_rules
 
-__all__ = ["fit_whole_widths"]
+__all__ = ["fit_whole_widths", "whole_ratio"]
 
 # Weight of a deviation from the strategy's multipliers, relative to the same deviation from its flops.
 _SHAPE = 0.3
@@ -52,6 +52,15 @@ def fit_whole_widths(
         for depth, side, group in product(depths, sides, sorted({1.0, width})):
             found.append(apply_rules(spec, args, input_size, Multipliers(depth, width, group, side)))
     return min(found, key=cost)
+
+
+def whole_ratio(spec: ScalingSpec, args: Args, input_size: tuple[int, int, int], ratio: float) -> int | None:
+    """The whole number nearest to a ratio by which all widths grow without rounding; None if there is none."""
+    for whole in sorted({max(2, math.floor(ratio)), max(2, math.ceil(ratio))}, key=lambda n: abs(n - ratio)):
+        grown = apply_rules(spec, args, input_size, Multipliers(1.0, whole, whole, 1.0))
+        if not _share_of_fractions(spec, args, grown.args):
+            return whole
+    return None
 
 
 def _around(ideal: float, rest: float, scales: bool, grows: bool) -> list[float]:

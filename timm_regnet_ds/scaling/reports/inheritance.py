@@ -26,9 +26,11 @@ from timm_regnet_ds.weights import Inherited, inherit
 
 __all__ = ["CASES", "markdown_text", "measure_case", "run"]
 
-# How models are scaled: by two in depth or width; by four with `inherit_exactly`; with any widths, as `scale` does by
-# default, to twice the flops and to half of them. All but the first two follow dWr.
-CASES = ("depth 2", "width 2", "dWr 4", "to 2 x flops", "0.5")
+# How models are scaled with `inherit_exactly`: by two in depth or in width, by four with dWr.
+_EXACTLY = ("depth 2", "width 2", "dWr 4")
+
+# Besides, as `scale` does by default, with dWr: to twice the flops, and to half of them.
+CASES = (*_EXACTLY, "to 2 x flops", "0.5")
 
 # Images are as small as the architecture allows, down to this side.
 _SIDE = 64
@@ -57,8 +59,9 @@ def measure_case(name: str, case: str) -> dict[str, Any]:
     Returns:
         ``error``, ``policy``, ``reasons``, ``added`` (number of added modules) and ``seconds``.
     """
-    base = base_of(name, SMALLER.get(name, {}), None)
-    by = _multipliers(base, case)
+    scaler = Scaler(base_of(name, SMALLER.get(name, {}), None), STRATEGIES["dWr"], inherit_exactly=case in _EXACTLY)
+    base = scaler.base
+    by = _multipliers(scaler, case)
     torch.manual_seed(0)
     trained, side = _smallest(base)
     grown, size = _build(base, by, side)
@@ -78,13 +81,12 @@ def measure_case(name: str, case: str) -> dict[str, Any]:
     }
 
 
-def _multipliers(base: Base, case: str) -> Multipliers:
+def _multipliers(scaler: Scaler, case: str) -> Multipliers:
     """By how much depth, width and group width grow; resolution, which adds no weights, stays."""
     if case == "depth 2":
         return Multipliers(depth=2.0)
     if case == "width 2":
         return Multipliers(width=2.0, group_width=2.0)
-    scaler = Scaler(base, STRATEGIES["dWr"], inherit_exactly=case == "dWr 4")
     if case == "to 2 x flops":
         flops = scaler.base_shares.complexity.flops
         return replace(scaler.to(Target("flops", 2.0 * flops), None)._multipliers, resolution=1.0)
