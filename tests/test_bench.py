@@ -22,7 +22,6 @@ from timm_regnet_ds.bench.clocks import CallTimes, CpuClock
 from timm_regnet_ds.bench.flags import fp32_products
 from timm_regnet_ds.bench.folding import fold_batch_norms
 from timm_regnet_ds.bench.timing import Timing
-from timm_regnet_ds.bench.worker import Worker
 from timm_regnet_ds.bench.workload import Workload, prepare_model
 
 STEPS = ["forward", "backward", "optimizer"]
@@ -350,23 +349,21 @@ def test_a_batch_that_takes_too_long_does_not_fit():
     assert [fits_in_process(lambda batch: 61, "cpu", 60, batch) for batch in (1, 2)] == [True, False]
 
 
-def test_other_failures_are_not_taken_for_want_of_memory():
+def test_other_failures_are_not_taken_for_want_of_memory(worker):
     with pytest.raises(RuntimeError, match="shapes do not match"):
         fits_in_process(shapes_do_not_match, "cpu", 60, 1)
-    with Worker() as worker, pytest.raises(RuntimeError, match="shapes do not match"):
+    with pytest.raises(RuntimeError, match="shapes do not match"):
         fits_in_child(worker.call, shapes_do_not_match, 2**30, 60, 1)
 
 
 @pytest.mark.parametrize(("mebibytes", "expected"), [(100, 12), (300, 37)])
-def test_on_the_cpu_the_largest_batch_is_judged_by_the_memory_of_its_own_process(mebibytes, expected):
-    with Worker() as worker:
-        batch = largest_batch(partial(fits_in_child, worker.call, take_8_mebibytes, mebibytes * 2**20, 60), "cpu")
+def test_on_the_cpu_the_largest_batch_is_judged_by_the_memory_of_its_own_process(mebibytes, expected, worker):
+    batch = largest_batch(partial(fits_in_child, worker.call, take_8_mebibytes, mebibytes * 2**20, 60), "cpu")
     assert expected - 1 <= batch <= expected
 
 
-def test_a_batch_whose_process_dies_does_not_fit():
-    with Worker() as worker:
-        assert largest_batch(partial(fits_in_child, worker.call, die_beyond_3, 2**30, 60), "cpu") == 3
+def test_a_batch_whose_process_dies_does_not_fit(worker):
+    assert largest_batch(partial(fits_in_child, worker.call, die_beyond_3, 2**30, 60), "cpu") == 3
 
 
 def test_the_largest_batch_is_one_that_trains_twice(monkeypatch):

@@ -1,12 +1,13 @@
 """Times that the papers print, as grey points in a plot."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from timm.models import is_model
 
 from timm_regnet_ds.common.plots import GREY
-from timm_regnet_ds.complexity import UNITS, measure
+from timm_regnet_ds.complexity import UNITS, Complexity, measure
 
 __all__ = ["draw_paper_points"]
 
@@ -33,7 +34,13 @@ def draw_paper_points(axes: Any, times: Mapping[str, float], metric: str, label:
     if not names or not top / _SHARED <= max(times[name] for name in names) <= top * _SHARED:
         return False
     unit = UNITS[metric].size
-    x = [getattr(measure(name), metric) / unit for name in names]
+    x = [getattr(_measured(name), metric) / unit for name in names]
     axes.plot(x, [times[name] for name in names], "x", color=GREY, markersize=4, zorder=0, label=label)
     axes.legend(fontsize=7)
     return True
+
+
+@cache
+def _measured(name: str) -> Complexity:
+    """A study draws the same models in several plots."""
+    return measure(name)
