@@ -57,7 +57,7 @@ def test_a_fit_survives_its_file(tmp_path):
 def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "card.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"card\.json is not a latency-model of version 1"):
+    with pytest.raises(ValueError, match=r"card\.json is not a latency-model of version 1 or 2"):
         LatencyModel.load(path)
 
 
@@ -114,8 +114,10 @@ def test_scaling_beyond_a_budget_is_an_error():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"latency_ms": 5}, "latency_ms and on go together"),
-        ({"on": Acts()}, "latency_ms and on go together"),
+        ({"on": Acts()}, "on goes with latency_ms, and there is none"),
+        ({"batch_size": 8}, "batch_size goes with latency_ms, and there is none"),
+        ({"latency_ms": 5, "on": "rtx409"}, "unknown card 'rtx409'; did you mean 'rtx4090'"),
+        ({"latency_ms": 5, "on": "rtx4090", "batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
         ({"latency_ms": 5, "on": Acts(), "to": "4gf"}, "one target is needed, not two"),
         ({"latency_ms": 5, "on": Acts(), "factor": 4}, "exclude each other"),
         ({"latency_ms": -5, "on": Acts()}, "latency_ms must be a finite number above 0"),

@@ -86,6 +86,22 @@ def test_any_scaling_builds_and_keeps_to_its_strategy(base, factor, strategy):
     assert s.complexity.uncounted == s.base_complexity.uncounted
 
 
+@pytest.mark.parametrize("base", ["regnety_4gf", "regnety_002", "dm_nfnet_f0"])
+def test_group_widths_scale_apart_from_widths(base):
+    """Fast and Accurate Model Scaling, Table 3: of the same flops, wider groups have fewer acts."""
+    fixed, wider = (trd.scale(base, to="16gf", strategy="w", group_width=exponent) for exponent in (0, 2))
+    assert fixed.multipliers.group_width == 1
+    assert wider.multipliers.group_width == pytest.approx(wider.factor)
+    assert fixed.complexity.acts > 1.05 * wider.complexity.acts
+    again = timm.create_model("scaled", **fixed.recipe())
+    assert trd.measure(again).params == fixed.complexity.params
+
+
+def test_group_widths_that_are_not_there_do_not_scale():
+    with pytest.raises(ValueError, match="convnext_atto has no group widths to scale"):
+        trd.scale("convnext_atto", 2, group_width=0)
+
+
 @pytest.mark.parametrize("base", BASES)
 def test_single_axes_change_nothing_else(base):
     depth, width, side = (trd.scale(base, 4, strategy=strategy) for strategy in "dwr")

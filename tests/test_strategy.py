@@ -33,8 +33,16 @@ PRINTED = {
 
 
 def test_all_strategies_are_in_the_tables():
-    assert list(STRATEGIES) == ["d", "w", "r", "dw", "dr", "wr", "dwr", "dWr"]
-    assert set(STRATEGIES) == set(PRINTED)
+    assert list(STRATEGIES) == ["d", "w", "r", "dw", "dr", "wr", "dwr", "dWr", "orig"]
+    assert set(STRATEGIES) - {"orig"} == set(PRINTED)
+
+
+@pytest.mark.parametrize("phi", [-1, 1, 2, 3.5])
+def test_orig_is_efficientnets_rule(phi):
+    """Depth, width and resolution grow by powers of 1.2, 1.1 and 1.15 (§3.4, Figures 4 and 8)."""
+    by = resolve_strategy("orig").multipliers((1.2 * 1.1**2 * 1.15**2) ** phi)
+    assert (by.depth, by.width, by.resolution) == pytest.approx((1.2**phi, 1.1**phi, 1.15**phi))
+    assert resolve_strategy("orig").growth(4.0).flops == pytest.approx(4.0)
 
 
 @given(factor=factors, name=st.sampled_from(list(PRINTED)))
@@ -74,10 +82,22 @@ def test_table_3_of_group_width(s):
     assert growth(math.sqrt(s), math.sqrt(s)) == pytest.approx((s, s, math.sqrt(s)))
 
 
+@given(s=factors)
+def test_strategies_of_table_3(s):
+    def multipliers(width: float, group_width: float) -> tuple[float, float]:
+        fields = {"name": "a", "depth": 0, "width": width, "resolution": 0, "group_width": group_width}
+        by = resolve_strategy(fields).multipliers(s)
+        return by.width, by.group_width
+
+    assert multipliers(2, 0) == pytest.approx((s, 1))
+    assert multipliers(0, 2) == pytest.approx((1, s))
+    assert multipliers(1, 1) == pytest.approx((math.sqrt(s), math.sqrt(s)))
+
+
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("dwrr", "unknown strategy 'dwrr'; did you mean 'dwr'? (allowed: d, w, r, dw, dr, wr, dwr, dWr)"),
+        ("dwrr", "unknown strategy 'dwrr'; did you mean 'dwr'? (allowed: d, w, r, dw, dr, wr, dwr, dWr, orig)"),
         ("", "unknown strategy ''"),
         (None, "unknown strategy None"),
         (1.5, "alpha must be a finite number at least 0 and at most 1, not 1.5"),
@@ -138,4 +158,4 @@ print(len(module.STRATEGIES))
 """
     root = Path(timm_regnet_ds.__file__).parent
     command = [sys.executable, "-S", "-c", program, str(root)]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "8\n"
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "9\n"

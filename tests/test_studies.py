@@ -4,6 +4,7 @@ import json
 
 import pytest
 from bench_models import result
+from timm.models import create_model
 
 import timm_regnet_ds as trd
 from timm_regnet_ds.bench.runner import read_results
@@ -12,7 +13,7 @@ from timm_regnet_ds.bench.studies.paper_points import draw_paper_points
 from timm_regnet_ds.bench.studies.runtime_proxy import BASES, FACTORS, STRATEGIES
 from timm_regnet_ds.cli import main
 from timm_regnet_ds.common.plots import new_figure
-from timm_regnet_ds.papers.times import INFERENCE_V100, REXNET, REXNET_LITE, TRAINING_V100
+from timm_regnet_ds.papers.times import BUILT_FROM, INFERENCE_V100, REXNET, REXNET_LITE, TRAINING_V100
 
 BASE = {"efficientnet_b0": (0.39, 5.3, 6.7), "regnety_500mf": (0.5, 5.6, 4.2), "regnetz_500mf": (0.5, 7.1, 5.9)}
 
@@ -110,10 +111,18 @@ def test_rexnet_puts_times_beside_the_papers(tmp_path):
 
 
 def test_printed_times_are_of_models_that_there_are():
-    for name in {**TRAINING_V100, **INFERENCE_V100, **REXNET, **REXNET_LITE}:
+    for name in {**TRAINING_V100, **INFERENCE_V100, **REXNET, **REXNET_LITE}.keys() - BUILT_FROM.keys():
         assert trd.measure(name).flops > 0
     # EfficientNet-B5 takes 504 ms for 64 images, RegNetX-8GF 94: "about 5 times faster".
     assert INFERENCE_V100["efficientnet_b5"] / INFERENCE_V100["regnetx_8gf"] == pytest.approx(504 / 94)
+
+
+def test_resnext_152_is_the_papers():
+    """Designing Network Design Spaces, Table 3: 11.7 B flops, 60.0 M params, 29.7 M acts."""
+    job = next(job for job in STUDIES["baselines"].jobs({}) if job.tags["model"] == "resnext152_32x4d")
+    c = trd.measure(create_model(job.model, **job.model_args), 224)
+    assert (round(c.flops / 1e9, 1), round(c.params / 1e6, 1), round(c.acts / 1e6, 1)) == (11.7, 60.0, 29.7)
+    assert job.setting.input_size == 224
 
 
 @pytest.mark.parametrize(

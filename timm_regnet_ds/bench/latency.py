@@ -1,80 +1,96 @@
-"""Fitting the coefficients of a `LatencyModel` to measurements."""
+"""Fitting a `LatencyModel` to rows of measurements."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
+from timm.models import create_model
 
+from timm_regnet_ds.common.text import first_line
+from timm_regnet_ds.complexity import Complexity, measure_factory
 from timm_regnet_ds.latency import model
-from timm_regnet_ds.latency.model import TERMS, CrossValidation, terms_of
+from timm_regnet_ds.latency.families import family_of
+from timm_regnet_ds.latency.fitting import Dropped, Fit, TimedModel, fit_times
 
 from .jobs import Result
 from .measurement import Measurement
 from .setting import Setting
 
-__all__ = ["LatencyModel"]
+__all__ = ["LatencyModel", "fit_results"]
 
 
 class LatencyModel(model.LatencyModel):
     __doc__ = model.LatencyModel.__doc__
 
     @classmethod
-    def fit(cls, rows: Iterable[Result | Measurement], folds: int = 10) -> "LatencyModel":
+    def fit(
+        cls, rows: Iterable[Result | Measurement], folds: int = 10, start: model.LatencyModel | None = None
+    ) -> model.LatencyModel:
         """Fit the coefficients to measurements of one device in one setting.
 
-        The coefficients minimize the squared relative errors and are not negative.
+        The form is ``bytes`` for a GPU and ``flops-acts`` for a CPU. The coefficients are not negative, and minimize
+        the absolute relative errors.
 
         Args:
             rows: results of ``read_results``, or measurements; failures are ignored.
             folds: number of parts into which the models are split for the cross-validation.
+            start: a known card from whose coefficients the fit starts, for few models.
 
         Raises:
             ValueError: too few models, or measurements of several devices or settings.
             ImportError: SciPy is not installed.
         """
-        found = [r.measurement if isinstance(r, Result) else r for r in rows]
-        measurements = [m for m in found if m is not None]
-        names = list(dict.fromkeys(m.label for m in measurements))
-        if len(names) < 2 * len(TERMS):
-            raise ValueError(f"a fit needs at least {2 * len(TERMS)} models; there are {len(names)}")
-        setting = _common_setting(measurements)
-        terms = np.array([terms_of(m.complexity, m.complexity.operators, m.setting.batch_size) for m in measurements])
-        times = np.array([m.timing.median for m in measurements])
-        batch_sizes = {m.setting.batch_size for m in measurements}
-        return cls(
-            coefficients=tuple(float(c) for c in _solve(terms, times)),
-            batch_size=batch_sizes.pop() if len(batch_sizes) == 1 else None,
-            device_name=measurements[0].environment["device_name"],
-            setting=setting,
-            error=_cross_validate(terms, times, [m.label for m in measurements], folds),
-        )
+        return fit_results(rows, folds, start).model
 
 
-def _cross_validate(terms: Any, times: Any, labels: Sequence[str], folds: int) -> CrossValidation:
-    """Predict each model with coefficients that were fitted without its measurements."""
-    names = list(dict.fromkeys(labels))
-    fold_of = {name: i % folds for i, name in enumerate(np.random.default_rng(0).permutation(names))}
-    fold = np.array([fold_of[label] for label in labels])
-    errors = np.empty(len(times))
-    for i in np.unique(fold):
-        training = fold != i
-        errors[~training] = np.abs(terms[~training] @ _solve(terms[training], times[training]) / times[~training] - 1)
-    median, p90 = np.quantile(errors, (0.5, 0.9))
-    return CrossValidation(float(median), float(p90), float(errors.max()), len(names), len(np.unique(fold)))
+def fit_results(rows: Iterable[Result | Measurement], folds: int = 10, start: model.LatencyModel | None = None) -> Fit:
+    """`LatencyModel.fit` with the rows, their predictions, and what was dropped."""
+    measurements: list[Measurement] = []
+    dropped: list[Dropped] = []
+    for row in rows:
+        if isinstance(row, Measurement):
+            measurements.append(row)
+        elif row.measurement is not None:
+            measurements.append(row.measurement)
+        else:
+            dropped.append(Dropped(row.job.label, str(row.failure)))
+    if not measurements:
+        raise ValueError("a fit needs measurements, and there are none")
+    setting = _common_setting(measurements)
+    on_cpu = measurements[0].setting.device_type == "cpu"
+    timed = []
+    for m in measurements:
+        counts = m.complexity if on_cpu or m.complexity.bytes else _recount(m)
+        if isinstance(counts, str):
+            dropped.append(Dropped(m.label, counts))
+        else:
+            family = family_of(m.model_args.get("base", m.model) if m.model == "scaled" else m.model)
+            timed.append(TimedModel(m.label, family, counts, m.setting.batch_size, m.timing.median))
+    return fit_times(
+        timed,
+        setting,
+        measurements[0].environment["device_name"],
+        form="flops-acts" if on_cpu else "bytes",
+        start=start,
+        folds=folds,
+        torch=measurements[0].environment.get("torch"),
+        dropped=dropped,
+    )
 
 
-def _solve(terms: Any, times: Any) -> Any:
-    """Coefficients that minimize the squared relative errors."""
+def _recount(m: Measurement) -> Complexity | str:
+    """The complexity of a model whose row was written before there were bytes, or why there is none."""
+    make = partial(create_model, m.model, **m.model_args)
     try:
-        from scipy.optimize import nnls
-    except ImportError as error:
-        raise ImportError(f"a fit needs SciPy: pip install 'timm-regnet-ds[study]' ({error})") from error
-    relative = terms / times[:, None]
-    scale = np.linalg.norm(relative, axis=0)
-    return nnls(relative / scale, np.ones(len(times)))[0] / scale
+        counts: Complexity = measure_factory(m.label, make, m.setting.input_size, dtype=m.setting.dtype)[1]
+    except ValueError as error:
+        return f"its row has no bytes, and it cannot be counted: {first_line(error)}"
+    if counts.params != m.complexity.params:
+        return f"{m.complexity.params} params in the row, {counts.params} today"
+    return counts
 
 
-def _common_setting(measurements: Sequence[Measurement]) -> dict[str, Any]:
+def _common_setting(measurements: Sequence[Measurement]) -> Mapping[str, Any]:
     """The values that all settings share, or a ValueError that names a field in which they differ."""
     common = {}
     for name in Setting.computation_fields():

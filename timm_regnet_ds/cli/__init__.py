@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from timm_regnet_ds import __version__
 
-from . import bench, inheriting, models, scaling, spaces, training
+from . import bench, inheriting, latency, models, scaling, spaces, training
 
 __all__ = ["main"]
 
@@ -57,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"timm-regnet-ds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (models, scaling, inheriting, bench, spaces, training):
+    for group in (models, scaling, inheriting, bench, latency, spaces, training):
         group.add_commands(commands)
     return parser

@@ -1,4 +1,4 @@
-"""The commands that measure and predict time: ``bench``, ``report``, ``compare``, ``study``, ``latency``."""
+"""The commands that measure time: ``bench``, ``report``, ``compare``, ``study``."""
 
 import argparse
 import json
@@ -59,24 +59,22 @@ def add_commands(commands: Any) -> None:
     study.add_argument(
         "--rows", nargs="+", type=Path, default=[], metavar="ROWS", help="only analyse and plot rows measured elsewhere"
     )
+    study.add_argument(
+        "--timm-results",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="runtime-proxy only: draw the tables benchmark-infer-*.csv of timm's repository",
+    )
+    study.add_argument(
+        "--counts", type=Path, metavar="FILE", help="where the complexity of the tables' models is kept for next time"
+    )
     study.add_argument("--up-to", metavar="TARGET", help="leave out larger models (default on the CPU: 2.5gf)")
     study.add_argument("--only", default="*", metavar="PATTERN", help="leave out models that do not match")
     _add_deadline(study)
     _add_settings(study)
     study.set_defaults(run=_study)
-
-    latency = commands.add_parser("latency", help="predict the time of models from rows of one device")
-    actions = latency.add_subparsers(required=True, metavar="ACTION")
-    fit = actions.add_parser("fit", help="fit to rows, and print the error for models left out of the fit")
-    fit.add_argument("rows", nargs="+", type=Path, metavar="ROWS")
-    fit.add_argument("--output", type=Path, default=Path("latency.json"), metavar="JSON", help="default: latency.json")
-    fit.set_defaults(run=_fit)
-    predict = actions.add_parser("predict", help="print the predicted milliseconds of models")
-    predict.add_argument("fit", type=Path, metavar="JSON")
-    predict.add_argument("models", nargs="+", metavar="MODEL")
-    predict.add_argument("--batch-size", type=int, metavar="N", help="default: that of the rows")
-    predict.add_argument("--input-size", type=int, metavar="N", help="side of the images; default: the model's own")
-    predict.set_defaults(run=_predict)
 
 
 def _add_deadline(parser: argparse.ArgumentParser) -> None:
@@ -235,6 +233,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _study(options: argparse.Namespace) -> None:
     from timm_regnet_ds.bench.studies import STUDIES, run_study
+    from timm_regnet_ds.bench.studies.timm_tables import draw_timm_tables
     from timm_regnet_ds.common.check import check_choice
 
     study = check_choice("study", options.name, STUDIES)
@@ -245,6 +244,13 @@ def _study(options: argparse.Namespace) -> None:
     if options.rows and (settings[0] or options.up_to or options.only != "*"):
         raise ValueError("--rows only plots existing measurements: no setting, --up-to or --only goes with it")
     output = options.output or Path(study.name)
+    if options.timm_results:
+        if study.name != "runtime-proxy" or options.rows or settings[0] or options.up_to or options.only != "*":
+            raise ValueError("--timm-results goes with the study runtime-proxy, --counts and --output alone")
+        _print_paths(draw_timm_tables(options.timm_results, options.counts, output))
+        return
+    if options.counts is not None:
+        raise ValueError("--counts goes with --timm-results")
     _print_paths(
         run_study(
             study,
@@ -257,28 +263,6 @@ def _study(options: argparse.Namespace) -> None:
             deadline=options.deadline,
         )
     )
-
-
-def _fit(options: argparse.Namespace) -> None:
-    from timm_regnet_ds.bench.latency import LatencyModel
-    from timm_regnet_ds.bench.runner import read_results
-
-    model = LatencyModel.fit(read_results(options.rows))
-    print(model)
-    _print_paths([model.save(options.output)])
-
-
-def _predict(options: argparse.Namespace) -> None:
-    from timm_regnet_ds.complexity import check_name
-    from timm_regnet_ds.latency.model import LatencyModel
-
-    model = LatencyModel.load(options.fit)
-    for name in options.models:
-        check_name(name)
-    print(model.about(options.batch_size))
-    for name in options.models:
-        milliseconds = model.predict(name, batch_size=options.batch_size, input_size=options.input_size)
-        print(f"{name:40} {milliseconds:10.4g} ms", flush=True)
 
 
 def _print_paths(paths: Sequence[Path]) -> None:

@@ -1,8 +1,8 @@
 """Times as the papers print them, in milliseconds on their devices."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["INFERENCE_V100", "REXNET", "REXNET_LITE", "TRAINING_V100", "RexnetTimes"]
+__all__ = ["BUILT_FROM", "INFERENCE_V100", "REXNET", "REXNET_LITE", "TRAINING_V100", "RexnetTimes"]
 
 _IMAGES = 1_281_167  # in ImageNet's training set
 _GPUS = 8
@@ -73,6 +73,7 @@ INFERENCE_V100 = {
         "resnet152": 130,
         "resnext50_32x4d": 78,
         "resnext101_32x4d": 137,
+        "resnext152_32x4d": 197,
         "efficientnet_b0": 34,
         "efficientnet_b1": 52,
         "efficientnet_b2": 68,
@@ -80,6 +81,11 @@ INFERENCE_V100 = {
         "efficientnet_b4": 240,
         "efficientnet_b5": 504,
     }.items()
+}
+
+# Models without a name in timm: the name and the arguments with which ``timm.create_model`` builds them.
+BUILT_FROM: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnext152_32x4d": ("resnext101_32x4d", {"layers": [3, 8, 36, 3]})
 }
 
 

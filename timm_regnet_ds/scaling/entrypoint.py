@@ -1,6 +1,7 @@
 """The registered model ``scaled``: ``timm.create_model('scaled', base='convnext_tiny', to='16gf', strategy='dwr')``."""
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,21 +16,27 @@ from .scaled_model import ScaledModel, create_scaled
 
 __all__: list[str] = []
 
+_logger = logging.getLogger(__name__)
+
 # Arguments of `scale`; all others are the model's.
 SCALE_ARGS = (
     "to",
     "factor",
     "strategy",
     "alpha",
+    "group_width",
     "flops",
     "params",
     "acts",
+    "latency_ms",
+    "on",
+    "batch_size",
     "tolerance",
     "base_args",
     "inherit_exactly",
 )
 # Arguments that state the target of a search.
-TARGET_ARGS = ("to", "flops", "params", "acts", "tolerance")
+TARGET_ARGS = ("to", "flops", "params", "acts", "latency_ms", "on", "batch_size", "tolerance")
 
 
 def _create_scaled(
@@ -68,7 +75,10 @@ def _create_scaled(
         return create_scaled(found, changes_from_saved(found, sizes), model_args, pretrained, **kwargs)
     if resolved is not None:
         how = {name: value for name, value in how.items() if name not in TARGET_ARGS} | {"factor": resolved}
-    return scale(base, **how).create(pretrained, **kwargs)
+    found_model = scale(base, **how)
+    if found_model.latency is not None:
+        _logger.info("%s: predicted %s", found_model.title, found_model.latency)
+    return found_model.create(pretrained, **kwargs)
 
 
 def _scaled_again(base: str, recipe: Mapping[str, Any], sizes: Mapping[str, Any]) -> ScaledModel:

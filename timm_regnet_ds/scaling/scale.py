@@ -4,13 +4,15 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from timm_regnet_ds.common.check import check_float
+from timm_regnet_ds.common.check import check_float, check_int
+from timm_regnet_ds.latency.cards import predictor
 
-from .arithmetic.strategy import STRATEGIES, Strategy, resolve_strategy
+from .arithmetic.strategy import STRATEGIES, Multipliers, Strategy, resolve_strategy
 from .building.base import Base, base_of
 from .building.build import Changes, changes_of
 from .building.timm_args import shapes_of
@@ -20,7 +22,7 @@ from .fitting.search import Trial, find_factor
 from .fitting.target import LatencyBudget, Predictor, Target, target_of
 from .fitting.transform import ScaledArgs, apply_rules, fit_to_factor
 from .fitting.whole_widths import fit_whole_widths
-from .scaled_model import ScaledModel, build_and_measure
+from .scaled_model import Latency, ScaledModel, build_and_measure
 
 __all__ = ["Scaler", "scale"]
 
@@ -39,11 +41,13 @@ def scale(
     to: str | None = None,
     strategy: str | Strategy = "dWr",
     alpha: float | None = None,
+    group_width: float | None = None,
     flops: float | None = None,
     params: float | None = None,
     acts: float | None = None,
     latency_ms: float | None = None,
-    on: Predictor | None = None,
+    on: str | Path | Predictor | None = None,
+    batch_size: int | None = None,
     tolerance: float | None = None,
     base_args: dict[str, Any] | None = None,
     input_size: Sequence[int] | None = None,
@@ -62,9 +66,13 @@ def scale(
         strategy: how the growth is shared between depth, width and resolution: a name of ``STRATEGIES``.
         alpha: the same as a number in [0, 1]: the share of the growth that goes to width. Depth and resolution share
             the rest equally (Eq. 4).
+        group_width: exponent e_g with which group widths grow apart from widths, by s^(e_g/2); 0 keeps them (Table 3).
+            By default, they grow as widths do.
         flops, params, acts: the target as a number.
-        latency_ms: the target as an upper limit of the predicted time, in milliseconds.
-        on: what predicts that time: ``timm_regnet_ds.bench.LatencyModel.load("card.json")``.
+        latency_ms: the target as an upper limit of the predicted time of a batch, in milliseconds.
+        on: what predicts that time: the name of a card such as ``rtx4090`` (`timm_regnet_ds.latency.cards`), the file
+            of a fit, or a `LatencyModel`. By default, the card of this machine's device.
+        batch_size: images in the batch; by default that of the card, 64 on a GPU.
         tolerance: largest allowed deviation from the target, as a share of it.
         base_args: arguments of ``timm.create_model`` for the base.
         input_size: (channels, height, width) of images, for modules that timm did not build.
@@ -76,8 +84,8 @@ def scale(
             of the strategy, or a target out of reach. The message says what is possible.
         TypeError: ``model_or_name`` is neither a name nor a module.
     """
-    how = _strategy(strategy, alpha)
-    target = _target(target_of(to, flops=flops, params=params, acts=acts), latency_ms, on)
+    how = _strategy(strategy, alpha, group_width)
+    target = _target(target_of(to, flops=flops, params=params, acts=acts), latency_ms, on, batch_size)
     if (factor is None) == (target is None):
         raise ValueError("a factor or a target is needed, and not both" if factor is None else _BOTH)
     if factor is not None:
@@ -116,6 +124,11 @@ class Scaler:
         if inherit_exactly and base.spec.exact_depth:
             base = replace(base, spec=replace(base.spec, depth=base.spec.exact_depth))
         _check_axes(base, strategy)
+        if strategy.group_width is not None and not _has_group_widths(base):
+            raise ValueError(
+                f"{base.name} has no group widths to scale: it has no grouped convolutions with groups of several "
+                "channels, or none whose group width is an argument of its class"
+            )
         self.base = base
         self.strategy = strategy
         self.inherit_exactly = inherit_exactly
@@ -172,6 +185,8 @@ class Scaler:
     def to(self, target: Target | LatencyBudget, tolerance: float | None) -> ScaledModel:
         """The base scaled by the factor whose model is nearest to a target, or an error if that is not near enough."""
         base = self.base_shares.complexity
+        if target.dtype != base.dtype:
+            base = build_and_measure(self.base.name, self.base, Changes(), self.base.input_size, target.dtype)[1]
         exponent = target.exponent(self.strategy, base)
         if not exponent:
             raise ValueError(f"strategy {self.strategy.name} does not change {target.measure}: it reaches no target")
@@ -180,7 +195,7 @@ class Scaler:
         def evaluate(factor: float) -> tuple[Hashable, Callable[[], float]]:
             self.check_size(factor)
             tried[factor] = model = self.model(factor, self.scale_args(factor))
-            return repr((model.overrides, model.input_size)), lambda: target.value_of(model.complexity)
+            return repr((model.overrides, model.input_size)), lambda: target.value_of(model.measure(target.dtype))
 
         if (least := target.lower_limit()) >= target.value:
             raise ValueError(f"no model takes {target}: a call alone takes {replace(target, value=least)}")
@@ -197,7 +212,8 @@ class Scaler:
                 f"{self.base.name} by {self.strategy.name} comes no nearer to {target} than {off:.2%}; "
                 f"the nearest that were found are {sides}"
             )
-        return tried[best.factor]
+        found = tried[best.factor]
+        return replace(found, latency=Latency.of(target, best.value)) if isinstance(target, LatencyBudget) else found
 
     def check_size(self, factor: float) -> None:
         """Raise a ValueError for a model that is larger than any memory, before it is built."""
@@ -211,22 +227,33 @@ class Scaler:
                 )
 
 
-def _target(target: Target | None, latency_ms: float | None, on: Predictor | None) -> Target | LatencyBudget | None:
-    if (latency_ms is None) != (on is None):
-        raise ValueError("latency_ms and on go together: a time, and what predicts it")
-    if latency_ms is None or on is None:
+def _has_group_widths(base: Base) -> bool:
+    by = Multipliers(group_width=2.0)
+    return apply_rules(base.spec, base.args, base.input_size, by).args != base.args
+
+
+def _target(
+    target: Target | None, latency_ms: float | None, on: str | Path | Predictor | None, batch_size: int | None
+) -> Target | LatencyBudget | None:
+    if latency_ms is None:
+        given = [name for name, value in {"on": on, "batch_size": batch_size}.items() if value is not None]
+        if given:
+            raise ValueError(f"{given[0]} goes with latency_ms, and there is none")
         return target
     if target is not None:
         raise ValueError(f"one target is needed, not two: {target}, and {latency_ms} ms")
-    return LatencyBudget(check_float("latency_ms", latency_ms, above=0), on)
+    batch = None if batch_size is None else check_int("batch_size", batch_size)
+    return LatencyBudget(check_float("latency_ms", latency_ms, above=0), predictor(on), batch)
 
 
-def _strategy(strategy: str | Strategy, alpha: float | None) -> Strategy:
-    if alpha is None:
-        return resolve_strategy(strategy)
-    if strategy != "dWr":
+def _strategy(strategy: str | Strategy, alpha: float | None, group_width: float | None) -> Strategy:
+    if alpha is not None and strategy != "dWr":
         raise ValueError(f"strategy {strategy!r} and alpha {alpha!r} exclude each other: pass one of them")
-    return resolve_strategy(check_float("alpha", alpha, minimum=0, maximum=1))
+    found = resolve_strategy(strategy if alpha is None else check_float("alpha", alpha, minimum=0, maximum=1))
+    if group_width is None:
+        return found
+    exponent = check_float("group_width", group_width, minimum=0)
+    return replace(found, name=f"{found.name}, group width {exponent:g}", group_width=exponent)
 
 
 def _check_axes(base: Base, strategy: Strategy) -> None:

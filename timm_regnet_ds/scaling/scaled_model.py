@@ -9,6 +9,7 @@ from timm.models import is_model
 from torch import nn
 
 from timm_regnet_ds.complexity import Complexity, measure_factory
+from timm_regnet_ds.latency.model import LatencyModel
 from timm_regnet_ds.models._build import NOT_MODEL_ARGS, ModelEntry, register
 
 from . import user_models
@@ -19,9 +20,39 @@ from .building.capture import bypass_interception
 from .building.image_size import explain_image_size
 from .building.saved import saved_sizes
 from .building.timm_args import timm_args
+from .fitting.target import LatencyBudget
 from .inheriting import create_inheriting
 
-__all__ = ["ScaledModel", "build_and_measure", "create_scaled"]
+__all__ = ["Latency", "ScaledModel", "build_and_measure", "create_scaled"]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A predicted time.
+
+    Attributes:
+        milliseconds: of a batch.
+        batch_size: images in the batch; None if the predictor does not tell.
+        device: what was predicted for: device, setting and batch size, in words.
+        expected_error: how far such predictions are off, in words; empty if the predictor does not tell.
+    """
+
+    milliseconds: float
+    batch_size: int | None
+    device: str
+    expected_error: str
+
+    @classmethod
+    def of(cls, budget: LatencyBudget, milliseconds: float) -> "Latency":
+        """The time that the predictor of a budget gave."""
+        on, batch = budget.on, budget.batch_size or getattr(budget.on, "batch_size", None)
+        about = on.about(batch) if isinstance(on, LatencyModel) else type(on).__name__
+        return cls(milliseconds, batch, about, on.expected_error() if isinstance(on, LatencyModel) else "")
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds:.4g} ms ({self.device})" + (
+            f"; {self.expected_error}" if self.expected_error else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -37,6 +68,7 @@ class ScaledModel:
         overrides: the arguments of the model's class that differ from the base's.
         input_size: (channels, height, width) of images.
         base_complexity: measured flops, params and acts of the base.
+        latency: the predicted time, if the target was one.
     """
 
     base: str
@@ -51,9 +83,11 @@ class ScaledModel:
     _changes: Changes = field(repr=False, compare=False)
     _multipliers: Multipliers = field(repr=False, compare=False)
     _inherit_exactly: bool = field(default=False, repr=False, compare=False)
+    latency: Latency | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
-        return f"{self.title}: {self.complexity}; flops {self.growth.flops:.3g} times the base's"
+        text = f"{self.title}: {self.complexity}; flops {self.growth.flops:.3g} times the base's"
+        return text if self.latency is None else f"{text}\npredicted: {self.latency}"
 
     @property
     def title(self) -> str:
@@ -67,8 +101,14 @@ class ScaledModel:
 
     @cached_property
     def complexity(self) -> Complexity:
-        """Measured flops, params and acts."""
+        """Measured flops, params, acts and bytes (in fp32)."""
         return build_and_measure(self.title, self._base, self._changes, self.input_size)[1]
+
+    def measure(self, dtype: str) -> Complexity:
+        """The complexity with bytes in a number format of `timm_regnet_ds.measure`."""
+        if dtype == "fp32":
+            return self.complexity
+        return build_and_measure(self.title, self._base, self._changes, self.input_size, dtype)[1]
 
     @property
     def predicted(self) -> Growth:
@@ -161,7 +201,8 @@ class ScaledModel:
         base_args = {key: value for key, value in self._base.create_args.items() if key not in dropped}
         how: dict[str, Any] = {"strategy": self.strategy.name}
         if STRATEGIES.get(self.strategy.name) != self.strategy:
-            how = {"strategy": asdict(self.strategy)} if self.alpha is None else {"alpha": self.alpha}
+            own = self.alpha is None or self.strategy.group_width is not None
+            how = {"strategy": asdict(self.strategy)} if own else {"alpha": self.alpha}
         if self._inherit_exactly:
             how["inherit_exactly"] = True
         return {"base": self.base, **({"base_args": base_args} if base_args else {}), "factor": self.factor, **how}
@@ -216,7 +257,9 @@ def _names_weights(kwargs: Mapping[str, Any]) -> bool:
     )
 
 
-def build_and_measure(label: str, base: Base, changes: Changes, input_size: ImageSize) -> tuple[nn.Module, Complexity]:
+def build_and_measure(
+    label: str, base: Base, changes: Changes, input_size: ImageSize, dtype: str = "fp32"
+) -> tuple[nn.Module, Complexity]:
     """Build the changed base without weights (on the meta device where possible); return it and its complexity."""
     with bypass_interception():
-        return measure_factory(label, partial(build_changed, base, changes), input_size)
+        return measure_factory(label, partial(build_changed, base, changes), input_size, dtype=dtype)

@@ -1,6 +1,6 @@
-"""RegNet compared with ResNe(X)t and EfficientNet. Designing Network Design Spaces, Figures 11 to 14, Tables 3 and 4.
+"""RegNet compared with ResNe(X)t and EfficientNet. Designing Network Design Spaces, Figures 11 to 14 and Tables 3, 4.
 
-The paper's ResNeXt-152 is left out, since timm does not have it.
+The paper's ResNeXt-152 is timm's ResNet with its arguments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from timm_regnet_ds.common.text import format_size
 from timm_regnet_ds.complexity import UNITS
 from timm_regnet_ds.files.atomic import save_figure
 from timm_regnet_ds.files.tables import markdown
-from timm_regnet_ds.papers.times import INFERENCE_V100
+from timm_regnet_ds.papers.times import BUILT_FROM, INFERENCE_V100
 
 from .paper_points import draw_paper_points
 from .study import Study, StudyResult, with_tags
@@ -46,6 +46,7 @@ GROUPS = {
         ("regnetx_8gf", "resnet101"),
         ("regnetx_8gf", "resnext101_32x4d"),
         ("regnetx_12gf", "resnet152"),
+        ("regnetx_12gf", "resnext152_32x4d"),
     ),
     "Table 4, about equal flops": (
         ("regnety_400mf", "efficientnet_b0"),
@@ -58,7 +59,9 @@ GROUPS = {
     ),
 }
 # The image sizes of the paper, for models whose default in timm is another.
-SIZES = {"resnet50": 224, "resnet101": 224, "resnet152": 224, "resnext50_32x4d": 224, "resnext101_32x4d": 224}
+SIZES = dict.fromkeys(
+    ("resnet50", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x4d", "resnext152_32x4d"), 224
+)
 
 MODES = ("inference", "train")
 
@@ -67,12 +70,14 @@ def _jobs(user_settings: Mapping[str, Any]) -> list[Job]:
     modes = [user_settings["mode"]] if "mode" in user_settings else MODES
     return [
         Job(
-            name,
+            model,
             Setting(**{"input_size": SIZES.get(name), **user_settings, "mode": mode}),
+            model_args,
             tags={"model": name, "mode": mode},
         )
         for mode in modes
         for name in INFERENCE_V100
+        for model, model_args in [BUILT_FROM.get(name, (name, {}))]
     ]
 
 

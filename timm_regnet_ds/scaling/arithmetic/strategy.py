@@ -1,5 +1,6 @@
 """Scaling strategies as arithmetic: Fast and Accurate Model Scaling, §3 and §5, Tables 1 to 4."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -47,20 +48,20 @@ class Multipliers:
 class Strategy:
     """How the growth of flops by a factor s is shared between depth, width and resolution.
 
-    Group widths grow as widths do.
-
     Attributes:
         name: name of the strategy.
         depth: exponent e_d: depth makes flops grow by s^e_d.
         width: exponent e_w: width makes flops grow by s^e_w.
         resolution: exponent e_r: resolution makes flops grow by s^e_r. In the paper's strategies, the three exponents
             add up to 1.
+        group_width: exponent e_g: group widths grow by s^(e_g/2) (Table 3). None: they grow as widths do.
     """
 
     name: str
     depth: float
     width: float
     resolution: float
+    group_width: float | None = None
 
     @property
     def alpha(self) -> float | None:
@@ -70,12 +71,15 @@ class Strategy:
     def multipliers(self, factor: float) -> Multipliers:
         """Return the multipliers of Eq. 5: d' = s^e_d · d, w' = s^(e_w/2) · w, g' = s^(e_w/2) · g, r' = s^(e_r/2) · r.
 
+        If the strategy has an exponent e_g of its own for group widths, g' = s^(e_g/2) · g.
+
         Raises:
             ValueError: if the factor is not a number above 0.
         """
         factor = check_float("factor", factor, above=0)
         width = factor ** (self.width / 2)
-        return Multipliers(factor**self.depth, width, width, factor ** (self.resolution / 2))
+        groups = width if self.group_width is None else factor ** (self.group_width / 2)
+        return Multipliers(factor**self.depth, width, groups, factor ** (self.resolution / 2))
 
     def growth(self, factor: float) -> Growth:
         """Return the predicted growth of flops (``factor``), params and acts (Eq. 6; Tables 1, 2 and 4)."""
@@ -87,6 +91,12 @@ def _of_alpha(name: str, alpha: float) -> Strategy:
     return Strategy(name, (1 - alpha) / 2, alpha, (1 - alpha) / 2)
 
 
+def _of_ratios(name: str, depth: float, width: float, resolution: float) -> Strategy:
+    """Grow by powers of these ratios, as EfficientNet's compound scaling does (``orig`` in Figures 4 and 8)."""
+    logs = [math.log(depth), 2 * math.log(width), 2 * math.log(resolution)]
+    return Strategy(name, *(log / sum(logs) for log in logs))
+
+
 STRATEGIES = {
     "d": Strategy("d", 1.0, 0.0, 0.0),
     "w": _of_alpha("w", 1.0),
@@ -96,6 +106,7 @@ STRATEGIES = {
     "wr": Strategy("wr", 0.0, 0.5, 0.5),
     "dwr": _of_alpha("dwr", 1 / 3),
     "dWr": _of_alpha("dWr", 0.8),
+    "orig": _of_ratios("orig", depth=1.2, width=1.1, resolution=1.15),
 }
 
 
@@ -111,11 +122,17 @@ def resolve_strategy(strategy: str | float | Strategy | Mapping[str, Any]) -> St
         alpha = check_float("alpha", strategy, minimum=0, maximum=1)
         return _of_alpha(f"alpha={alpha:g}", alpha)
     if isinstance(strategy, Mapping):
-        if strategy.keys() != {"name", "depth", "width", "resolution"}:
-            raise ValueError(f"a strategy has name, depth, width and resolution, not {', '.join(strategy)}")
-
+        if strategy.keys() - {"group_width"} != {"name", "depth", "width", "resolution"}:
+            raise ValueError(
+                f"a strategy has name, depth, width, resolution and, if wanted, group_width, not {', '.join(strategy)}"
+            )
         exponents = {axis: check_float(axis, strategy[axis], minimum=0) for axis in ("depth", "width", "resolution")}
-        return Strategy(str(strategy["name"]), **exponents)
+        groups = strategy.get("group_width")
+        return Strategy(
+            str(strategy["name"]),
+            **exponents,
+            group_width=None if groups is None else check_float("group_width", groups, minimum=0),
+        )
     found: Strategy = check_choice("strategy", strategy, STRATEGIES)
     return found
 

@@ -97,7 +97,7 @@ def _wider_stage(stage: Any, cfg: Any, by: Multipliers) -> Any:
 
 
 def _byob_wider(args: Args, by: Multipliers) -> Args:
-    if by.width == 1:
+    if by.width == by.group_width == 1:
         return args
     cfg = args["model_cfg"]
     *stages, last = (_wider_stage(stage, cfg, by) for stage in cfg.blocks)

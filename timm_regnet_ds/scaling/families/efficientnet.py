@@ -38,7 +38,7 @@ def _deeper(scale_depth: Callable[[int, Multipliers], int]) -> Callable[[Args, M
 
 def _wider(args: Args, multipliers: Multipliers) -> Args:
     """Scale every stage, the stem and the head, starting from the widths after the class's own width multiplier."""
-    if multipliers.width == 1:
+    if multipliers.width == multipliers.group_width == 1:
         return args
     own = args.get("round_chs_fn") or as_given
     multiple = getattr(own, "keywords", {}).get("divisor", 8)

@@ -40,7 +40,7 @@ def _regnet_deeper(args: Args, by: Multipliers) -> Args:
 
 
 def _regnet_wider(args: Args, by: Multipliers) -> Args:
-    if by.width == 1:
+    if by.width == by.group_width == 1:
         return args
     cfg = args["model_cfg"]
     w0 = nearest_multiple(cfg.w0 * by.width, 8)

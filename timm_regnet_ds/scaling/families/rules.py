@@ -153,7 +153,8 @@ class Width(_AtPath):
 
     def scale(self, args: Args, multipliers: Multipliers) -> Args:
         multiple = self.multiple if isinstance(self.multiple, int) else self.multiple(args)
-        if multipliers.width == 1:
+        # A multiple that is a function follows the group widths, which may grow alone.
+        if multipliers.width == 1 and (multipliers.group_width == 1 or isinstance(self.multiple, int)):
             return args
         return _change(args, self.path, lambda width: nearest_multiple(width * multipliers.width, multiple))
 

@@ -21,32 +21,49 @@ class FlopsShares:
         dense: share of flops that grow quadratically: convolutions and linear layers.
         linear: share of flops that grow linearly: depthwise convolutions, matrix products of attention, the first
             convolution and the classifier.
+        grouped: the part of ``dense`` in convolutions with groups of several channels. It grows as the width and as
+            the group width.
     """
 
     complexity: Complexity
     dense: float
     linear: float
+    grouped: float = 0.0
 
-    def growth(self, by: Multipliers, area: float) -> float:
-        """Return the growth of flops, if the area of feature maps grows by ``area``."""
-        return by.depth * area * (self.dense * by.width**2 + self.linear * by.width)
+    def growth(self, by: Multipliers, area: float, group_width: float | None = None) -> float:
+        """Return the growth of flops, if the area of feature maps grows by ``area``.
 
-    def width_for(self, factor: float, others: float) -> float:
+        Args:
+            by: the growth of depth and width.
+            area: the growth of the area.
+            group_width: the growth of group widths. None: as the widths.
+        """
+        channels = self.dense * by.width**2 + self.linear * by.width
+        if group_width is not None:
+            channels += self.grouped * by.width * (group_width - by.width)
+        return by.depth * area * channels
+
+    def width_for(self, factor: float, others: float, group_width: float | None = None) -> float:
         """Return the width multiplier needed for flops to grow by ``factor``.
 
-        ``others`` is the growth of flops that depth and resolution already cause.
+        Args:
+            factor: the growth of flops.
+            others: the growth of flops that depth and resolution already cause.
+            group_width: the growth of group widths. None: as the widths.
         """
-        wanted = factor / others
-        if self.dense < 1e-6:
-            return wanted / self.linear
-        return (math.sqrt(self.linear**2 + 4 * self.dense * wanted) - self.linear) / (2 * self.dense)
+        wanted, dense, linear = factor / others, self.dense, self.linear
+        if group_width is not None:
+            dense, linear = dense - self.grouped, linear + self.grouped * group_width
+        if dense < 1e-6:
+            return wanted / linear
+        return (math.sqrt(linear**2 + 4 * dense * wanted) - linear) / (2 * dense)
 
 
 def flops_shares(model: nn.Module, complexity: Complexity) -> FlopsShares:
     """Divide the measured flops of a model by how they grow with the width."""
     linear = sum(part.counts.flops for part in complexity.parts if _grows_linearly(model, part.module, part.kind))
     total = max(1, complexity.flops)
-    return FlopsShares(complexity, 1 - linear / total, linear / total)
+    return FlopsShares(complexity, 1 - linear / total, linear / total, complexity.grouped_flops / total)
 
 
 def _grows_linearly(model: nn.Module, path: str, kind: str) -> bool:

@@ -27,6 +27,9 @@ class Target:
     # Whether a model may have a larger value.
     may_exceed = True
 
+    # The number format of the complexity that `value_of` takes.
+    dtype = "fp32"
+
     def __str__(self) -> str:
         return f"{self.value:,.0f} {self.measure}"
 
@@ -45,29 +48,40 @@ class Target:
 
 
 class Predictor(Protocol):
-    """Predicts a model's milliseconds, such as ``timm_regnet_ds.bench.LatencyModel``."""
+    """Predicts a model's milliseconds, such as ``timm_regnet_ds.latency.LatencyModel``.
 
-    def predict(self, model_or_name: Complexity, /) -> float: ...
+    A predictor whose ``predict`` takes no ``batch_size`` serves budgets without one. If it has an attribute ``dtype``,
+    that is the number format in which it wants the complexity; otherwise, it gets ``fp32``.
+    """
+
+    def predict(self, model_or_name: Complexity, /, **options: Any) -> float: ...
 
 
 @dataclass(frozen=True)
 class LatencyBudget:
-    """A latency in milliseconds, as ``on`` predicts it, that must not be exceeded."""
+    """A latency in milliseconds, as ``on`` predicts it for a batch, that must not be exceeded."""
 
     value: float
     on: Predictor
+    batch_size: int | None = None
 
     measure = "latency"
     may_exceed = False
+
+    @property
+    def dtype(self) -> str:
+        """The number format of the complexity that ``on`` takes."""
+        return str(getattr(self.on, "dtype", "fp32"))
 
     def __str__(self) -> str:
         return f"{self.value:g} ms"
 
     def value_of(self, complexity: Complexity) -> float:
-        return self.on.predict(complexity)
+        options = {} if self.batch_size is None else {"batch_size": self.batch_size}
+        return float(self.on.predict(complexity, **options))
 
     def lower_limit(self) -> float:
-        return self.value_of(Complexity(0, 0, 0))
+        return self.value_of(Complexity(0, 0, 0, dtype=self.dtype))
 
     def exponent(self, strategy: Strategy, base: Complexity) -> float:
         by = strategy.growth(2.0)
@@ -76,6 +90,10 @@ class LatencyBudget:
             flops=round(base.flops * by.flops),
             params=round(base.params * by.params),
             acts=round(base.acts * by.acts),
+            bytes=round(base.bytes * by.acts),
+            product_bytes=round(base.product_bytes * by.acts),
+            weight_bytes=round(base.weight_bytes * by.params),
+            grouped_flops=round(base.grouped_flops * by.flops),
             operators=round(base.operators * strategy.multipliers(2.0).depth),
         )
         return math.log2(self.value_of(grown) / self.value_of(base))

@@ -116,11 +116,14 @@ def fit_to_factor(
     """
     ideal = strategy.multipliers(factor)
 
+    groups = None if strategy.group_width is None else ideal.group_width
+
     def scaled(depth: float, resolution: float, width: float = 1.0) -> ScaledArgs:
-        return apply_rules(spec, args, input_size, Multipliers(depth, width, width, resolution))
+        by = Multipliers(depth, width, width if groups is None else groups, resolution)
+        return apply_rules(spec, args, input_size, by)
 
     def cost(found: ScaledArgs) -> float:
-        off = abs(math.log(base.growth(found.achieved, found.area) / factor))
+        off = abs(math.log(base.growth(found.achieved, found.area, groups) / factor))
         shape = sum(
             power * abs(math.log(getattr(found.achieved, axis) / getattr(ideal, axis)))
             for axis, power in (("depth", 1), ("width", 2), ("resolution", 2))
@@ -135,7 +138,7 @@ def fit_to_factor(
         if ideal.width == 1 or not spec.width:
             found.append(unwidened)
             continue
-        width = base.width_for(factor, unwidened.achieved.depth * unwidened.area)
+        width = base.width_for(factor, unwidened.achieved.depth * unwidened.area, groups)
         widen = partial(scaled, depth, side)
         found += map(widen, _choices(width, widen))
     return min(found, key=cost)

@@ -9,6 +9,7 @@ from timm.models import is_model
 
 from timm_regnet_ds.common.text import format_size, shorten
 from timm_regnet_ds.complexity import UNITS, ZERO_COUNTS
+from timm_regnet_ds.latency.cards import predictor
 from timm_regnet_ds.scaling.arithmetic.strategy import STRATEGIES, describe_scaling
 from timm_regnet_ds.scaling.fitting.target import MEASURES
 from timm_regnet_ds.scaling.scale import scale
@@ -109,31 +110,60 @@ def _override_line(model: ScaledModel, name: str) -> str:
     return text if len(text) <= 80 else f"{name}: changed"
 
 
-def format_strategies(name: str, to: str) -> str:
-    """A table with one row per strategy, all scaled to the same target."""
+def format_strategies(
+    name: str,
+    to: str | None = None,
+    latency_ms: float | None = None,
+    on: Any = None,
+    batch_size: int | None = None,
+) -> str:
+    """A table with one row per strategy, all scaled to the same target.
+
+    Args:
+        name: the base.
+        to: the target in flops, params or acts.
+        latency_ms: instead of it, the most milliseconds.
+        on: what predicts time, as for `scale`. If given, the table has a column of milliseconds.
+        batch_size: images in the batch whose time is predicted.
+
+    Raises:
+        ValueError: an unknown name or card, a wrong target, or one that no strategy reaches.
+    """
+    how: dict[str, Any] = {"to": to}
+    timed = on is not None or latency_ms is not None
+    if timed:
+        on = predictor(on)
+    if latency_ms is not None:
+        how |= {"latency_ms": latency_ms, "on": on, "batch_size": batch_size}
     lines = [
-        f"{name} to {to}",
+        f"{name} to {to if latency_ms is None else f'{latency_ms:g} ms'}",
+        *([f"{on.about(batch_size)};", f"predictions are {on.expected_error()}"] if timed else []),
         "",
-        f"{'strategy':9}{'factor':>8}{'flops (G)':>11}{'params (M)':>12}{'acts (M)':>10}"
-        f"{'depth':>8}{'width':>8}{'size':>12}",
+        f"{'strategy':8}{'factor':>8}{'flops (G)':>10}{'params (M)':>11}{'acts (M)':>9}"
+        f"{'depth':>8}{'width':>8}{'size':>9}{'ms' if timed else '':>9}".rstrip(),
     ]
     errors = []
     for strategy in STRATEGIES:
         try:
-            model = scale(name, to=to, strategy=strategy)
+            model = scale(name, strategy=strategy, **how)
         except ValueError as error:
             errors.append(error)
-            lines.append(f"{strategy:9}{textwrap.shorten(str(error), 71, placeholder=' …')}")
+            lines.append(f"{strategy:8}{textwrap.shorten(str(error), 71, placeholder=' …')}")
             continue
         c, by = model.complexity, model.achieved
         size = format_size(c.input_size[1:])
         lines.append(
-            f"{strategy:9}{model.factor:8.4g}{c.flops / 1e9:11.4g}{c.params / 1e6:12.4g}{c.acts / 1e6:10.4g}"
-            f"{by.depth:7.3g}×{by.width:7.3g}×{size:>12}"
+            f"{strategy:8}{model.factor:8.4g}{c.flops / 1e9:10.4g}{c.params / 1e6:11.4g}{c.acts / 1e6:9.4g}"
+            f"{by.depth:7.3g}×{by.width:7.3g}×{size:>9}{_milliseconds(model, on, batch_size) if timed else ''}"
         )
     if len(errors) == len(STRATEGIES):  # the name or the target is wrong
         raise errors[0]
     return "\n".join(lines)
+
+
+def _milliseconds(model: ScaledModel, on: Any, batch_size: int | None) -> str:
+    options = {} if batch_size is None else {"batch_size": batch_size}
+    return f"{on.predict(model.measure(on.dtype), **options):9.4g}"
 
 
 def format_exponents(names: Iterable[str]) -> str:
@@ -170,4 +200,5 @@ def to_dict(model: ScaledModel) -> dict[str, Any]:
         "complexity": model.complexity.to_dict(),
         "predicted": vars(model.predicted),
         "growth": vars(model.growth),
+        **({} if model.latency is None else {"latency": vars(model.latency)}),
     }

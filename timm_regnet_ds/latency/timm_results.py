@@ -1,0 +1,200 @@
+"""The tables of times in timm's repository: ``results/benchmark-infer-*.csv``."""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timm.models import create_model, is_model
+
+from timm_regnet_ds.complexity import Complexity, measure_factory
+from timm_regnet_ds.files.rows import RowsFile
+
+from .families import family_of
+from .fitting import Dropped, TimedModel
+
+__all__ = ["Device", "TimmTable", "read_timm_results", "timed_models"]
+
+_NAME = re.compile(
+    r"benchmark-infer-(?P<dtype>[a-z0-9_]+)-(?P<layout>nchw|nhwc)-pt(?P<torch>\d+)(-cu\d+)?-(cpu-)?"
+    r"(?P<device>[a-z0-9_]+)(?P<compiled>-dynamo)?\.csv"
+)
+_COLUMNS = ("model", "infer_step_time", "infer_batch_size", "infer_img_size", "param_count")
+
+# Number formats in names of tables, and those of this package.
+_DTYPES = {"amp": "amp", "amp_bf16": "amp", "bf16": "bf16", "fp16": "fp16", "fp32": "fp32", "float32": "fp32"}
+
+# A row is dropped if its params differ from those of the model today by more than this share, and 0.01 M of rounding.
+_PARAMS = 0.003
+
+
+class Device(NamedTuple):
+    """The device of a table: its short name, and its name as torch, or the processor, gives it."""
+
+    key: str
+    name: str
+    is_cpu: bool = False
+
+
+_DEVICES = {
+    "3090": Device("rtx3090", "NVIDIA GeForce RTX 3090"),
+    "4090": Device("rtx4090", "NVIDIA GeForce RTX 4090"),
+    "5090": Device("rtx5090", "NVIDIA GeForce RTX 5090"),
+    "pro6000maxq": Device("rtxpro6000", "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition"),
+    "i9_10940x": Device("i9-10940x", "Intel(R) Core(TM) i9-10940X CPU @ 3.30GHz", True),
+    "i7_12700h": Device("i7-12700h", "12th Gen Intel(R) Core(TM) i7-12700H", True),
+}
+
+
+class _Row(NamedTuple):
+    model: str
+    side: int
+    batch_size: int
+    milliseconds: float
+    params: float  # millions
+
+
+@dataclass(frozen=True)
+class TimmTable:
+    """One table: a device in one setting.
+
+    Attributes:
+        path: the file.
+        device: the device.
+        dtype: the number format as the file's name has it; ``setting["dtype"]`` is its name in this package.
+        setting: fields of `timm_regnet_ds.bench.Setting` that describe the computation.
+        torch: torch's version.
+        rows: models with their times.
+        failed: rows without a time.
+    """
+
+    path: Path
+    device: Device
+    dtype: str
+    setting: Mapping[str, Any]
+    torch: str
+    rows: Sequence[_Row]
+    failed: Sequence[Dropped]
+
+
+def read_timm_results(path: str | Path) -> TimmTable:
+    """Read a table, whose file name tells the device and the setting.
+
+    Raises:
+        ValueError: a file whose name is not of this kind, or that lacks a column.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    match = _NAME.fullmatch(path.name)
+    if match is None or match["dtype"] not in _DTYPES:
+        raise ValueError(
+            f"{path.name} is not named as timm's tables of inference are, such as "
+            "benchmark-infer-amp-nchw-pt291-cu128-4090.csv"
+        )
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        lacking = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise ValueError(f"{path} is not a table of timm's benchmark: it has no column {lacking[0]}")
+        rows, failed = [], []
+        for line in reader:
+            try:
+                rows.append(_parse(line))
+            except (TypeError, ValueError):
+                failed.append(Dropped(str(line["model"]), "the run failed"))
+    token = match["device"].removeprefix("rtx")
+    setting = {
+        "mode": "inference",
+        "dtype": _DTYPES[match["dtype"]],
+        "channels_last": match["layout"] == "nhwc",
+        "compile": "default" if match["compiled"] else None,
+    }
+    device = _DEVICES.get(token) or Device(match["device"], match["device"], "-cpu-" in path.name)
+    return TimmTable(path, device, match["dtype"], setting, _version(match["torch"]), rows, failed)
+
+
+def _parse(line: Mapping[str, str]) -> _Row:
+    row = _Row(
+        line["model"],
+        int(float(line["infer_img_size"])),
+        int(float(line["infer_batch_size"])),
+        float(line["infer_step_time"]),
+        float(line["param_count"]),
+    )
+    if not (row.milliseconds > 0 and row.batch_size > 0):
+        raise ValueError("no time")
+    return row
+
+
+def _version(digits: str) -> str:
+    """``291`` is 2.9.1, ``113`` is 1.13."""
+    return f"1.{digits[1:]}" if digits[0] == "1" else ".".join(digits)
+
+
+def timed_models(
+    table: TimmTable, counts: str | Path | None = None, progress: bool = False
+) -> tuple[list[TimedModel], list[Dropped]]:
+    """The rows of a table with the complexity of their models, and the rows that are dropped.
+
+    Args:
+        table: the table.
+        counts: file in which the complexity of models is kept for the next time; it need not exist.
+        progress: show a bar.
+    """
+    dtype = table.setting["dtype"]
+    wanted = list(dict.fromkeys((row.model, row.side) for row in table.rows))
+    known = _Counts(counts)
+    from tqdm import tqdm
+
+    for name, side in tqdm(wanted, desc="counting", unit="model", disable=None if progress else True):
+        known.count(name, side, dtype)
+    timed, dropped = [], list(table.failed)
+    for row in table.rows:
+        found = known.count(row.model, row.side, dtype)
+        if isinstance(found, str):
+            dropped.append(Dropped(row.model, found))
+        elif abs(found.params / 1e6 - row.params) > _PARAMS * row.params + 0.006:
+            dropped.append(Dropped(row.model, f"{row.params} M params in the table, {found.params / 1e6:.2f} M today"))
+        else:
+            timed.append(TimedModel(row.model, family_of(row.model), found, row.batch_size, row.milliseconds))
+    return timed, dropped
+
+
+class _Counts:
+    """Complexity by model, side of the image and number format, kept in a file."""
+
+    def __init__(self, path: str | Path | None) -> None:
+        self.file = None if path is None else RowsFile(Path(path), "complexity", 1)
+        rows: Iterable[dict[str, Any]] = [] if self.file is None else self.file.read_if_exists()
+        self.known: dict[tuple[str, int, str], Complexity | str] = {
+            (row["model"], row["side"], row["dtype"]): _from_row(row) for row in rows
+        }
+
+    def count(self, name: str, side: int, dtype: str) -> Complexity | str:
+        """The complexity, or why there is none."""
+        key = (name, side, dtype)
+        if key not in self.known:
+            row = {"model": name, "side": side, "dtype": dtype, **_count(name, side, dtype)}
+            self.known[key] = _from_row(row)
+            if self.file is not None:
+                self.file.append(row)
+        return self.known[key]
+
+
+def _count(name: str, side: int, dtype: str) -> dict[str, Any]:
+    if not is_model(name.partition(".")[0]):
+        return {"failure": "timm has no such model today"}
+    try:
+        return {"counts": measure_factory(name, partial(create_model, name), side, dtype=dtype)[1].to_dict()}
+    except ValueError as error:
+        return {"failure": str(error)}
+
+
+def _from_row(row: Mapping[str, Any]) -> Complexity | str:
+    counts = row.get("counts")
+    if counts is None:
+        return str(row.get("failure"))
+    return Complexity(**{**counts, "input_size": tuple(counts["input_size"])})
