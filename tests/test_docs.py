@@ -17,7 +17,9 @@ from timm_regnet_ds.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "docs/bench.md", "docs/spaces.md")}
+PAGES = {
+    name: (ROOT / name).read_text() for name in ("README.md", "docs/bench.md", "docs/latency.md", "docs/spaces.md")
+}
 MODELS = (ROOT / "docs" / "models.md").read_text()
 
 

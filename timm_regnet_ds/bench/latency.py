@@ -1,6 +1,7 @@
 """Fitting a `LatencyModel` to rows of measurements."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ class LatencyModel(model.LatencyModel):
     @classmethod
     def fit(
         cls, rows: Iterable[Result | Measurement], folds: int = 10, start: model.LatencyModel | None = None
-    ) -> model.LatencyModel:
+    ) -> "LatencyModel":
         """Fit the coefficients to measurements of one device in one setting.
 
         The form is ``bytes`` for a GPU and ``flops-acts`` for a CPU. The coefficients are not negative, and minimize
@@ -40,7 +41,7 @@ class LatencyModel(model.LatencyModel):
             ValueError: too few models, or measurements of several devices or settings.
             ImportError: SciPy is not installed.
         """
-        return fit_results(rows, folds, start).model
+        return cls.from_dict(asdict(fit_results(rows, folds, start).model))
 
 
 def fit_results(rows: Iterable[Result | Measurement], folds: int = 10, start: model.LatencyModel | None = None) -> Fit:

@@ -19,7 +19,7 @@ FEW = 20
 _ROUNDS = 12  # of reweighting
 _SMALLEST = 0.02  # residuals below this share get no more weight: they are of the size of the noise
 # Weight of a known card's coefficients, relative to that of one measured model.
-_PRIOR = 1.0
+_PRIOR = 0.1
 _RESAMPLES = 40
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import nn
@@ -21,6 +21,8 @@ from .forms import FORMS, Form
 __all__ = ["CrossValidation", "LatencyModel"]
 
 KIND, VERSION = "latency-model", 2
+
+T = TypeVar("T", bound="LatencyModel")
 
 # Predictions for a family whose residual in the fit is above this share warn.
 LARGE_RESIDUAL = 0.3
@@ -179,7 +181,7 @@ class LatencyModel:
         return write_text(path, text + "\n")
 
     @classmethod
-    def load(cls, path: str | Path) -> "LatencyModel":
+    def load(cls: type[T], path: str | Path) -> T:
         """Read a file that `save` wrote, in this version of the package or an earlier one.
 
         Raises:
@@ -196,7 +198,7 @@ class LatencyModel:
             raise ValueError(f"{path} is not a {KIND} of version 1 or {VERSION}: {error}") from error
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "LatencyModel":
+    def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
         """Read what ``dataclasses.asdict`` gave, after JSON.
 
         Raises:

@@ -87,13 +87,15 @@ def _plot(fit: Fit, path: Path) -> Path:
     left.plot(ends, ends, color=GREY, linewidth=1)
     left.set(xlabel="measured (ms per batch)", ylabel="predicted without its family (ms per batch)")
     make_log(left.xaxis, left.yaxis)
-    ratios = [100 * (fit.unseen[i] / times[i] - 1) for i in shown.values()]
-    right.boxplot(ratios, vert=False, widths=0.6, showfliers=False, medianprops={"color": "C1"})
-    right.set_yticks(range(1, len(shown) + 1), shown, fontsize=6.5)
+    quartiles = [np.quantile(100 * (fit.unseen[i] / times[i] - 1), (0.25, 0.5, 0.75)) for i in shown.values()]
+    low, middle, high = np.transpose(quartiles)
+    right.hlines(range(len(shown)), low, high, linewidth=2)
+    right.plot(middle, range(len(shown)), "o", color="C1", markersize=4)
+    right.set_yticks(range(len(shown)), shown, fontsize=6.5)
     right.invert_yaxis()
     right.axvline(0, color=GREY, linewidth=1)
     title = "families" if len(shown) == len(families) else f"the {len(shown)} families with the largest errors"
     right.set_title(title, fontsize=9)
-    right.set(xlabel="error of the prediction without the family (%)")
+    right.set(xlabel="error of predictions without the family: median, quartiles (%)")
     figure.suptitle(fit.model.about(), fontsize=9)
     return save_figure(figure, path)
