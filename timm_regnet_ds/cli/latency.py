@@ -1,6 +1,7 @@
 """The command ``latency``: cards, fits and predictions."""
 
 import argparse
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _predict(options: argparse.Namespace) -> None:
     model = predictor(options.on)
     for name in options.models:
         check_name(name)
-    print(model.about(options.batch_size))
+    print(textwrap.fill(model.about(options.batch_size), 80))
     print(model.expected_error())
     for name in options.models:
         milliseconds = model.predict(name, batch_size=options.batch_size, input_size=options.input_size)

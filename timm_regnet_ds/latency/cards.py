@@ -33,8 +33,8 @@ def cards() -> Mapping[str, LatencyModel]:
 def card(name: str | None = None) -> LatencyModel:
     """A card by its name, such as ``rtx4090-compiled``, or by the device's name as torch gives it.
 
-    >>> round(card("rtx4090").predict("resnet50", batch_size=256))
-    MS
+    >>> card("rtx4090").device_name
+    'NVIDIA GeForce RTX 4090'
 
     Args:
         name: the name of a card, or of a device: then its card in eager mode, channels first, if there is one. None

@@ -125,7 +125,7 @@ def _table(panels: Sequence[_Panel]) -> str:
             + [f"{r:.3f}" for r in panel.r().values()]
             + [f"{np.median([r[m] for r in within]):.3f} ({leads.count(m)})" if within else "–" for m in _LABELS]
         )
-    header = ["device", "models", "dropped", *(f"r of {m}" for m in _LABELS), *(f"{m}, within" for m in _LABELS)]
+    header = ["device", "rows", "dropped", *(f"r of {m}" for m in _LABELS), *(f"{m}, within" for m in _LABELS)]
     return markdown([*header[:-3], *(f"within a family: {m}" for m in _LABELS)], rows)
 
 
@@ -137,12 +137,14 @@ def _summary(panels: Sequence[_Panel], path: Path) -> Path:
     one.set_yticks(range(len(panels)), [p.title for p in panels], fontsize=7.5)
     one.invert_yaxis()
     one.set(xlabel="Pearson's r of log time per image, all models of a table")
-    one.legend(fontsize=8, loc="lower left")
+    figure.legend(fontsize=8, loc="outside upper right", ncols=3)
     return save_figure(figure, path)
 
 
 def _draw(panel: _Panel, path: Path) -> Path:
-    figure, axes = new_figure(columns=3, width=4.3, height=4.0)
+    from matplotlib.ticker import LogLocator
+
+    figure, axes = new_figure(columns=3, width=3.6, height=3.4)
     times = np.array([row.milliseconds / row.batch_size for row in panel.rows])
     shown = list(panel.families())[:_SHOWN]
     of = np.array([row.family if row.family in shown else "" for row in panel.rows])
@@ -155,6 +157,8 @@ def _draw(panel: _Panel, path: Path) -> Path:
         one.set(xlabel=f"{_LABELS[metric]} for an image", ylabel="time for an image (ms)")
         one.set_title(f"{metric}: r = {r[metric]:.3f}", fontsize=9)
         make_log(one.xaxis, one.yaxis)
+        for axis in (one.xaxis, one.yaxis):  # There are four decades or more.
+            axis.set_major_locator(LogLocator(numticks=10))
     axes[0, 0].legend(fontsize=6.5, markerscale=2)
-    figure.suptitle(f"{panel.title}: {len(panel.rows)} models", fontsize=10)
+    figure.suptitle(f"{panel.title}: {len(panel.rows)} measurements", fontsize=10)
     return save_figure(figure, path)

@@ -137,7 +137,7 @@ def format_strategies(
         how |= {"latency_ms": latency_ms, "on": on, "batch_size": batch_size}
     lines = [
         f"{name} to {to if latency_ms is None else f'{latency_ms:g} ms'}",
-        *([f"{on.about(batch_size)};", f"predictions are {on.expected_error()}"] if timed else []),
+        *([*textwrap.wrap(on.about(batch_size), 80), on.expected_error()] if timed else []),
         "",
         f"{'strategy':8}{'factor':>8}{'flops (G)':>10}{'params (M)':>11}{'acts (M)':>9}"
         f"{'depth':>8}{'width':>8}{'size':>9}{'ms' if timed else '':>9}".rstrip(),
