@@ -154,7 +154,7 @@ def _prediction(results: Sequence[Result]) -> list[str]:
             lines.append(f"- {name}: {LatencyModel.fit(group).error}.")
     if not lines:
         return []
-    note = "`LatencyModel` predicts time from flops, acts, params and the number of operators:"
+    note = "`LatencyModel` predicts time from complexity:"
     return ["## Predicted time", note, "\n".join(lines)]
 
 

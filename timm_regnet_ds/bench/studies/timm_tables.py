@@ -142,9 +142,9 @@ def _summary(panels: Sequence[_Panel], path: Path) -> Path:
 
 
 def _draw(panel: _Panel, path: Path) -> Path:
+    figure, axes = new_figure(columns=3, width=3.6, height=3.4)
     from matplotlib.ticker import LogLocator
 
-    figure, axes = new_figure(columns=3, width=3.6, height=3.4)
     times = np.array([row.milliseconds / row.batch_size for row in panel.rows])
     shown = list(panel.families())[:_SHOWN]
     of = np.array([row.family if row.family in shown else "" for row in panel.rows])
