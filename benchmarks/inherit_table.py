@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("results", help="file of rows, which is continued if it exists")
     parser.add_argument("--case", action="append", choices=CASES, help="how models are scaled (default: all ways)")
     parser.add_argument("--only", nargs="*", metavar="CLASS", help="these classes only")
-    parser.add_argument("--limit", type=float, default=600.0, metavar="SECONDS", help="for one row (default: 600)")
+    parser.add_argument(
+        "--limit", type=float, default=600.0, metavar="SECONDS", help="of the processor, for one row (default: 600)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     chosen = {name: model for name, model in smallest().items() if not options.only or name in options.only}

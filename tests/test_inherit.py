@@ -73,7 +73,16 @@ def test_widths_that_grow_from_block_to_block(name, strategy):
     assert s.create(inherit=base, exact=True).inherited.exact
 
 
-@pytest.mark.parametrize(("name", "strategy"), [("test_resnet", "w"), ("test_vit", "w"), ("test_convnext", "d")])
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [
+        ("test_resnet", "w"),
+        ("test_vit", "w"),
+        ("test_convnext", "d"),
+        ("test_efficientnet", "w"),
+        ("test_byobnet", "d"),
+    ],
+)
 def test_all_that_is_new_learns_within_two_steps(name, strategy):
     base, s = base_and_scaled(name, 4 if strategy == "w" else 2, strategy=strategy, inherit_exactly=True)
     model = s.create(inherit=base)

@@ -156,7 +156,7 @@ def run(
         architectures: class to architecture.
         rows: where each row is appended as soon as it is measured.
         cases: which of `CASES` to measure.
-        limit: the most seconds for one row.
+        limit: the most seconds of the processor for one row, which other processes do not shorten.
     """
     done = {(row["architecture"], row["case"]) for row in rows.read_if_exists()}
     for class_name, name in architectures.items():
@@ -170,7 +170,7 @@ def run(
                     with _time_limit(limit):
                         row |= measure_case(name, case)
                 except _TimeLimitError:
-                    row |= {"error": None, "reasons": [f"took more than {limit:g} s"]}
+                    row |= {"error": None, "reasons": [f"took more than {limit:g} s of the processor"]}
                 except Exception as error:  # one architecture's failure is a reason in its row
                     row |= {"error": None, "reasons": [f"{type(error).__name__}: {error}"[:300]]}
             rows.append(row)
@@ -191,13 +191,13 @@ def _time_limit(seconds: float) -> Iterator[None]:
     def stop(*_: Any) -> None:
         raise _TimeLimitError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def rows_file(path: str | Path) -> RowsFile:
