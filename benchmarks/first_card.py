@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -36,6 +37,9 @@ CHECKED = {"cuda": (("regnetx_002", 1), ("regnetx_002", 64), ("resnet50", 64)), 
 # RegNetZ-500MF by dwr and dWr, whose acts grow differently, up to these factors.
 STUDIED = "*regnetz_500mf*strategy=d?r)"
 UP_TO_FACTOR = {"cuda": 8.0, "cpu": 0.5}
+
+# Number of cards in the package that are put beside the fitted one.
+NEIGHBOURS = 5
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,27 @@ def fit_card(run: Run) -> dict[str, Any]:
     except ValueError as error:  # too few models
         return {"skipped": str(error)}
     card.save(run.output / "card.json")
-    return {"text": str(card)}
+    return {"text": str(card), "neighbours": _neighbours([r.measurement for r in results if r.measurement])}
+
+
+def _neighbours(measurements: list[Any]) -> list[dict[str, Any]]:
+    """The cards in the package whose predictions are nearest to these times, after a common factor."""
+    if importlib.util.find_spec("timm_regnet_ds.latency.cards") is None:
+        return []
+    from timm_regnet_ds.latency.cards import cards
+
+    found = []
+    for name, card in cards().items():
+        try:
+            ratios = [
+                m.timing.median / card.predict(m.complexity, batch_size=m.setting.batch_size) for m in measurements
+            ]
+        except ValueError:  # it was measured in another number format
+            continue
+        factor = statistics.median(ratios)
+        off = statistics.median(abs(ratio / factor - 1) for ratio in ratios)
+        found.append({"card": name, "times beside it": factor, "off from that, median": off})
+    return sorted(found, key=lambda row: row["off from that, median"])[:NEIGHBOURS]
 
 
 def draw_study(run: Run) -> dict[str, Any]:
@@ -304,7 +328,8 @@ def _describe(name: str, part: Any) -> str:
     if name == "models":
         return f"{part['measured']} models in `rows.jsonl`, {part['failed']} failed."
     if name == "card":
-        return f"```\n{part['text']}\n```"
+        text = f"```\n{part['text']}\n```"
+        return f"{text}\n\n{_describe('neighbours', part['neighbours'])}" if part["neighbours"] else text
     return f"{part['models']} models: [runtime-proxy](runtime-proxy/README.md)."
 
 

@@ -4,10 +4,13 @@ import importlib.util
 import json
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
+from bench_models import result
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "benchmarks" / "first_card.py"
@@ -48,6 +51,28 @@ def test_make_prints_nothing_else():
     )
     assert found.returncode == 0
     assert found.stdout == "make cuda needs a CUDA device, and this machine has none\n"
+
+
+def test_the_cards_in_the_package_are_put_beside_it(first_card, monkeypatch):
+    class Card:
+        def __init__(self, factor, noise=0.0):
+            self.factor, self.noise = factor, noise
+
+        def predict(self, complexity, batch_size):
+            if self.factor is None:
+                raise ValueError("counted in another number format")
+            return batch_size * complexity.acts * self.factor * (1 + self.noise * (complexity.acts % 2))
+
+    known = {"far": Card(1.0, noise=0.5), "near": Card(0.5), "other format": Card(None)}
+    module = ModuleType("timm_regnet_ds.latency.cards")
+    module.__spec__, module.cards = ModuleSpec(module.__name__, None), lambda: known
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    measured = [result(f"model_{acts}", (1, 1, acts), 1.0 * acts).measurement for acts in range(1, 9)]
+    found = first_card._neighbours(measured)
+    assert [row["card"] for row in found] == ["near", "far"]
+    assert found[0]["times beside it"] == 2
+    assert found[0]["off from that, median"] == 0
+    assert "| near | 2 | 0 |" in first_card._describe("card", {"text": "t", "neighbours": found})
 
 
 def test_its_steps_make_a_folder_and_go_on_where_they_were_stopped(first_card, tmp_path, monkeypatch):

@@ -92,10 +92,14 @@ _QUEUED_REPETITIONS = (2, 64)
 
 # torch.cuda._sleep keeps the GPU busy for a number of its cycles. It is calibrated with this number, about 5 ms.
 _CALIBRATION_CYCLES = 10_000_000
-# The sleep lasts this many times the latency of the call; if the call is not queued by then, twice as long, but no
-# longer than this many milliseconds.
-_SLEEP_LATENCIES = 1.5
+# The sleep lasts this many times the launch of the call, and at least this many milliseconds; if the call is not queued
+# by then, twice as long, up to this many milliseconds.
+_SLEEP_LAUNCHES = 1.5
+_MIN_SLEEP_MS = 1.0
 _MAX_SLEEP_MS = 2000.0
+
+# A call that takes longer than these milliseconds is timed twice, since six of them would take too long.
+_SLOW_CALL_MS = 500.0
 
 
 class CudaClock(CpuClock):
@@ -176,39 +180,49 @@ class CudaClock(CpuClock):
         return times
 
     def time_calls(self, repetition: Repetition, seconds: float) -> CallTimes:
-        """Time single calls for about this long, and at least as many as an interval needs.
+        """Time single calls for about this long, and at least as many as an interval needs, unless they are slow.
 
         For the second half of the time, a kernel that only waits keeps the GPU busy until the call is launched.
         """
         self.synchronize()
         self._pending.clear()
         latencies: list[float] = []
+        launches: list[float] = []
         end = self._now() + seconds / 2
-        while len(latencies) < MIN_REPETITIONS or self._now() < end:
+        while len(latencies) < _calls_needed(latencies) or self._now() < end:
             repetition.load_next_batch()
             self.synchronize()
             start = self._now()
             for step in repetition.steps.values():
                 step()
+            launches.append(1e3 * (self._now() - start))
             self.synchronize()
             latencies.append(1e3 * (self._now() - start))
-        launches: list[float] = []
-        runs: list[float] = []
-        sleep_ms = _SLEEP_LATENCIES * max(latencies)
+        queued = self._time_queued_calls(
+            repetition, seconds / 2, _calls_needed(latencies), _SLEEP_LAUNCHES * max(launches)
+        )
+        if not queued:
+            return CallTimes(Timing.of(latencies))
+        launch, run = zip(*queued, strict=True)
+        return CallTimes(Timing.of(latencies), Timing.of(launch), Timing.of(run))
+
+    def _time_queued_calls(
+        self, repetition: Repetition, seconds: float, needed: int, sleep_ms: float
+    ) -> list[tuple[float, float]]:
+        """Milliseconds of the launch and of the run of calls behind a sleep; none if they cannot be launched ahead."""
+        found: list[tuple[float, float]] = []
         cycles_per_ms = self._cycles_per_ms()
-        end = self._now() + seconds / 2
-        while len(runs) < MIN_REPETITIONS or self._now() < end:
-            found = self._time_queued(repetition, int(sleep_ms * cycles_per_ms))
-            if found is not None:
-                launches.append(sum(launch for launch, _ in found))
-                runs.append(sum(run for _, run in found))
-            elif 2 * sleep_ms <= _MAX_SLEEP_MS and len(runs) < MIN_REPETITIONS:
+        sleep_ms = max(sleep_ms, _MIN_SLEEP_MS)
+        end = self._now() + seconds
+        while len(found) < needed or self._now() < end:
+            steps = self._time_queued(repetition, int(sleep_ms * cycles_per_ms))
+            if steps is not None:
+                found.append((sum(launch for launch, _ in steps), sum(run for _, run in steps)))
+            elif 2 * sleep_ms <= _MAX_SLEEP_MS and len(found) < needed:
                 sleep_ms *= 2
             else:
                 break
-        if len(runs) < MIN_REPETITIONS:
-            return CallTimes(Timing.of(latencies))
-        return CallTimes(Timing.of(latencies), Timing.of(launches), Timing.of(runs))
+        return found if len(found) >= needed else []
 
     def _time_queued(self, repetition: Repetition, cycles: int) -> list[tuple[float, float]] | None:
         """Milliseconds of each step: of its launch, and of its run. None if one began before it was launched."""
@@ -242,6 +256,10 @@ class CudaClock(CpuClock):
 
     def device_state(self) -> Mapping[str, Any] | None:
         return None if self._monitor is None else self._monitor.summary()
+
+
+def _calls_needed(latencies: Sequence[float]) -> int:
+    return 2 if latencies and latencies[0] > _SLOW_CALL_MS else MIN_REPETITIONS
 
 
 def _queue_depth(milliseconds: float) -> int:

@@ -19,6 +19,9 @@ _SIDES = {"cpu": (256, 512, 1024, 2048), "cuda": (1024, 2048, 4096, 8192)}
 _COPY_BYTES = {"cpu": 2**27, "cuda": 2**31}
 _REPETITIONS = 9
 
+# Starting a GPU and measuring its peaks takes seconds.
+_DEADLINE_SECONDS = 600
+
 # A product of twice the side takes eight times as long. It is tried only if that is less than these seconds.
 _MAX_SECONDS = 0.2
 
@@ -49,7 +52,7 @@ def measure_peaks(worker: Worker, device: str, dtype: str, threads: int) -> Devi
         RuntimeError: the measurement failed.
     """
     try:
-        return worker.call(measure_peaks_in_process, device, dtype, threads)
+        return worker.call_within(_DEADLINE_SECONDS, measure_peaks_in_process, device, dtype, threads)
     except WorkerEndedError:
         raise
     except Exception as error:
