@@ -87,14 +87,32 @@ def run_tests(run: Run) -> dict[str, Any]:
         return {"skipped": "they need a GPU"}
     if importlib.util.find_spec("pytest") is None:
         return {"skipped": "pytest is not installed"}
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", "tests"]
+    files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.cuda" in path.read_text("utf-8")]
+    found = [_run_file(run, path) for path in files]
+    return {"summary": [one["summary"] for one in found], "failed": [line for one in found for line in one["failed"]]}
+
+
+def _run_file(run: Run, path: Path) -> dict[str, Any]:
+    """The tests of a file that need a GPU. A file that is complete is not run again."""
+    part = run.output / "parts" / f"{path.stem}.json"
+    if part.exists():
+        found: dict[str, Any] = json.loads(part.read_text(encoding="utf-8"))
+        return found
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", f"tests/{path.name}"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=max(run.left, 1))
     except subprocess.TimeoutExpired as error:
         raise OutOfTimeError from error
-    lines = done.stdout.strip().splitlines()
+    lines = done.stdout.strip().splitlines() or [f"pytest ended with {done.returncode}"]
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return {"summary": lines[-1] if lines else f"pytest ended with {done.returncode}", "failed": failed}
+    return _save(part, {"summary": f"{path.name}: {lines[-1].strip('= ')}", "failed": failed})
+
+
+def _save(path: Path, part: Any) -> Any:
+    from timm_regnet_ds.files.atomic import write_text
+
+    write_text(path, json.dumps(part, indent=1) + "\n")
+    return part
 
 
 def check_clock(run: Run) -> list[dict[str, Any]]:
@@ -324,7 +342,7 @@ def _describe(name: str, part: Any) -> str:
             return "Not run: torch reports no memory on the CPU."
         return markdown(list(part[0]), [[_cell(value) for value in row.values()] for row in part])
     if name == "tests":
-        return "\n".join([part["summary"], *(f"- `{line}`" for line in part["failed"])])
+        return "\n".join(f"- {line}" for line in (*part["summary"], *part["failed"]))
     if name == "models":
         return f"{part['measured']} models in `rows.jsonl`, {part['failed']} failed."
     if name == "card":
@@ -387,8 +405,7 @@ def _run_steps(run: Run) -> dict[str, Any]:
             except Exception as error:  # the report says so, and the next run tries again
                 parts[name] = {"skipped": f"it fails: {error}"}
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(part, indent=1) + "\n", encoding="utf-8")
+            _save(path, part)
         parts[name] = json.loads(path.read_text(encoding="utf-8"))
     return parts
 

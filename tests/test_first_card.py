@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +52,27 @@ def test_make_prints_nothing_else():
     )
     assert found.returncode == 0
     assert found.stdout == "make cuda needs a CUDA device, and this machine has none\n"
+
+
+def test_the_tests_of_a_file_are_run_once(first_card, tmp_path, monkeypatch):
+    ran = []
+
+    def run(command, **_):
+        ran.append(command[-1])
+        if len(ran) == 2:
+            raise subprocess.TimeoutExpired(command, 1)
+        return subprocess.CompletedProcess(
+            command, 1, "FAILED tests/x.py::test_y - E\n==== 1 failed, 2 passed ====\n", ""
+        )
+
+    monkeypatch.setattr(first_card.subprocess, "run", run)
+    asked = first_card.Run(tmp_path, "cuda:0", (), 1.0, time.monotonic() + 60)
+    with pytest.raises(first_card.OutOfTimeError):
+        first_card.run_tests(asked)
+    found = first_card.run_tests(asked)
+    assert ran.count(ran[0]) == 1
+    assert found["summary"][0] == f"{Path(ran[0]).name}: 1 failed, 2 passed"
+    assert "- FAILED tests/x.py::test_y - E" in first_card._describe("tests", found)
 
 
 def test_the_cards_in_the_package_are_put_beside_it(first_card, monkeypatch):
