@@ -253,8 +253,6 @@ def fit_card(run: Run) -> dict[str, Any]:
 
 def _neighbours(measurements: list[Any]) -> list[dict[str, Any]]:
     """The cards in the package whose predictions are nearest to these times, after a common factor."""
-    if importlib.util.find_spec("timm_regnet_ds.latency.cards") is None:
-        return []
     from timm_regnet_ds.latency.cards import cards
 
     found = []

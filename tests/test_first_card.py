@@ -1,13 +1,12 @@
 """`make cuda`: its steps tried on the CPU, and its line on a machine without a GPU."""
 
+import importlib
 import importlib.util
 import json
 import subprocess
 import sys
 import time
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -86,9 +85,8 @@ def test_the_cards_in_the_package_are_put_beside_it(first_card, monkeypatch):
             return batch_size * complexity.acts * self.factor * (1 + self.noise * (complexity.acts % 2))
 
     known = {"far": Card(1.0, noise=0.5), "near": Card(0.5), "other format": Card(None)}
-    module = ModuleType("timm_regnet_ds.latency.cards")
-    module.__spec__, module.cards = ModuleSpec(module.__name__, None), lambda: known
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    module = importlib.import_module("timm_regnet_ds.latency.cards")
+    monkeypatch.setattr(module, "cards", lambda: known)
     measured = [result(f"model_{acts}", (1, 1, acts), 1.0 * acts).measurement for acts in range(1, 9)]
     found = first_card._neighbours(measured)
     assert [row["card"] for row in found] == ["near", "far"]
