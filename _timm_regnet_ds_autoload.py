@@ -13,9 +13,9 @@ module class that notices when the attribute ``models`` is set, and then imports
 ``timm`` has not begun, a finder on ``sys.meta_path`` waits for it; it never finds a module itself. Loaders and specs
 stay untouched, and finder and class are removed as soon as the models are registered.
 
-``TIMM_REGNET_DS_AUTOLOAD=0`` (or ``false``, ``off``, ``no``) switches this off; every other value, also the empty one,
-leaves it on. ``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` switches off all of torch's entry points, including this one.
-``import timm_regnet_ds`` registers the models in either case.
+``TIMM_REGNET_DS_AUTOLOAD=0`` (or ``false``, ``off``, ``no``, ``disabled``) switches this off; every other value, also
+the empty one, leaves it on. ``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` switches off all of torch's entry points, including
+this one. ``import timm_regnet_ds`` registers the models in either case.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ PACKAGE = "timm_regnet_ds"
 AWAITED = ("timm", "models")
 REGISTRY = "timm.models._registry"
 SWITCH = "TIMM_REGNET_DS_AUTOLOAD"
-OFF = frozenset({"0", "false", "off", "no"})
+OFF = frozenset({"0", "false", "f", "off", "no", "n", "disable", "disabled"})
+# Importing these registers all models.
+PARTS = (PACKAGE, f"{PACKAGE}.models", f"{PACKAGE}.scaling")
 
 
 def autoload() -> None:
@@ -103,7 +105,10 @@ def _register() -> None:
         _stop_waiting()
         # This does what an import statement does. Unlike importlib.import_module, it returns a half imported package
         # if another thread imports timm_regnet_ds at the same time; that thread then completes it.
-        __import__(PACKAGE)
+        # Where a program imports timm_regnet_ds first, that import has only begun; its parts register the models before
+        # another thread, which waits for timm, can ask for one.
+        for part in PARTS:
+            __import__(part)
     except (Exception, SystemExit) as error:
         with suppress(Exception):
             _unregister()

@@ -2,8 +2,8 @@
 
     python benchmarks/train_fashion.py TIMM_CHECKOUT WORK [--data /usr/share/datasets/fashion-mnist] [--minutes 25]
 
-First networks of four families from the generators, then one base scaled to 4 times its flops under w, dw, dwr and dWr.
-The images (Debian's package dataset-fashion-mnist) become a folder of PNG files. Each run is one row of
+First networks of four families from the generators, then one base scaled to 4 times its flops under w, dw, dwr and
+dWr. The images (Debian's package dataset-fashion-mnist) become a folder of PNG files. Each run is one row of
 benchmarks/results/training/rows.jsonl; a script that was stopped goes on with the next run, and a run that was stopped
 with its next epoch. One thread; the times are seconds of CPU, which other processes disturb less than the clock.
 """
@@ -29,8 +29,8 @@ from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.training.recipes import recipe_path
 
 RESULTS = Path(__file__).parent / "results" / "training"
-TRAIN, TEST = 6000, 2000  # images that are used, of 60,000 and 10,000
-EPOCHS = 4
+TRAIN, TEST = 4000, 1000  # images that are used, of 60,000 and 10,000
+EPOCHS, BATCH = 2, 64
 SIX = {"depth": 4, "w0": 16, "wa": 12.0, "wm": 2.0, "stem": "cifar"}
 AT_32 = {"pretrained_cfg_overlay": {"input_size": (3, 32, 32)}}
 FAMILIES = {
@@ -86,7 +86,16 @@ def train(timm_checkout: Path, work: Path, label: str, seed: int) -> dict[str, o
     output, images = work / run_name, str(work / "images")
     size = ["--img-size", str(side), "--num-classes", "10", "--device", "cpu", "--workers", "1", "--no-prefetcher"]
     command = [sys.executable, str(timm_checkout / "train.py"), images, "--model", name, *kwargs, *size]
-    command += ["--config", str(recipe_path("small_images")), "--epochs", str(EPOCHS), "--seed", str(seed)]
+    command += [
+        "--config",
+        str(recipe_path("small_images")),
+        "--epochs",
+        str(EPOCHS),
+        "--batch-size",
+        str(BATCH),
+        "--seed",
+        str(seed),
+    ]
     command += ["--output", str(work), "--experiment", run_name, "--checkpoint-hist", "1", "--log-interval", "1000"]
     if (output / "last.pth.tar").exists():
         command += ["--resume", str(output / "last.pth.tar")]

@@ -140,7 +140,25 @@ def test_every_order_of_imports_registers_the_same_models_once(order, reports, s
     assert got["class"] == "module"
 
 
-@pytest.mark.parametrize("value", ["0", "false", "OFF", " no "])
+def test_a_thread_that_waits_for_timm_finds_the_models(fresh):
+    code = """
+        import sys, threading, time
+        found = []
+        def ask():
+            while "timm" not in sys.modules:
+                time.sleep(0.001)
+            import timm
+            found.append(timm.is_model("regnetz_500mf") and timm.is_model("scaled"))
+        thread = threading.Thread(target=ask)
+        thread.start()
+        import timm_regnet_ds
+        thread.join()
+        print(found)
+    """
+    assert fresh(code).stdout.strip() == "[True]"
+
+
+@pytest.mark.parametrize("value", ["0", "false", "OFF", " no ", "n", "f", "disabled"])
 def test_values_that_switch_off(value, monkeypatch):
     monkeypatch.setenv(hook.SWITCH, value)
     monkeypatch.setattr(hook, "_watch", None)  # calling it would fail

@@ -9,6 +9,7 @@ import timm
 import torch
 from timm.utils.onnx import onnx_export
 
+from timm_regnet_ds.cli import main
 from timm_regnet_ds.models._blocks import BLOCKS
 from timm_regnet_ds.models.anynet import STEM_STRIDES
 
@@ -116,6 +117,17 @@ def test_onnx_as_timms_script_exports_it(name, tmp_path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_command_exports_generated_and_scaled_models(tmp_path, capsys):
+    for kwargs in (["regnet", "depth=3", "w0=8", "wa=8.0", "wm=2.0"], ["scaled", "base=test_resnet", "factor=2"]):
+        path = tmp_path / f"{kwargs[0]}.onnx"
+        command = ["export", kwargs[0], str(path), "--model-kwargs", *kwargs[1:], "num_classes=3", "--img-size", "32"]
+        assert main(command) == 0
+        assert "written and checked" in capsys.readouterr().out
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        images = torch.randn(5, 3, 32, 32).numpy()  # another batch size than that of the export
+        assert session.run(None, {session.get_inputs()[0].name: images})[0].shape == (5, 3)
 
 
 @pytest.mark.cuda

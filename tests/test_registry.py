@@ -42,7 +42,19 @@ def test_entrypoints_look_like_timms():
     assert (entrypoint.__name__, entrypoint.__module__) == ("regnetz_500mf", "timm_regnet_ds.models.regnet")
     assert "500mf" in entrypoint.__doc__
     assert trd.models.regnet.regnetz_500mf is entrypoint
-    assert "regnetz_500mf" in timm.list_models(module="regnet")
+
+
+def test_timm_lists_them_apart():
+    of_package = set(timm.list_models(module="timm_regnet_ds"))
+    assert set(trd.list_models()) == of_package
+    for module in ("regnet", "rexnet", "efficientnet"):
+        assert not of_package & set(timm.list_models(module=module))
+    assert "anynet" not in timm.list_modules()
+
+
+def test_the_same_weights_are_listed_once():
+    assert not set(trd.list_models()) & {name.partition(".")[0] for name in timm.list_models(pretrained=True)}
+    assert "regnetx_002.pycls_in1k" in timm.list_models("regnetx_002*", pretrained=True)
 
 
 def test_ours_are_listed_from_small_to_large():
@@ -50,3 +62,15 @@ def test_ours_are_listed_from_small_to_large():
     assert set(trd.list_models()) <= set(timm.list_models())
     assert "resnet18" not in trd.list_models()
     assert len(trd.list_models()) == len(set(trd.list_models()))
+
+
+@pytest.mark.parametrize("name", ["rexnet_lite_100", "rexnet_plain", "nas_cell", "channelnet"])
+def test_layers_can_be_replaced(name):
+    model = timm.create_model(name, act_layer="gelu", norm_layer="groupnorm1", device="meta")
+    kinds = {type(module).__name__ for module in model.modules()}
+    assert any("GELU" in kind for kind in kinds)
+    assert any("GroupNorm1" in kind for kind in kinds)
+    assert not any("ReLU" in kind or "SiLU" in kind or "BatchNorm" in kind for kind in kinds)
+    for wrong in ("act_layer", "norm_layer"):
+        with pytest.raises(ValueError, match=f"timm has no {wrong} 'nothing'"):
+            timm.create_model(name, device="meta", **{wrong: "nothing"})

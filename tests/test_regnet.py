@@ -108,8 +108,6 @@ def test_invalid_arguments_are_refused(arguments, message):
 
 @pytest.mark.parametrize("name", ["regnetx_200mf", "regnety_16gf"])
 def test_pretrained_weights_are_timms_on_the_hub(name):
-    tags = timm.list_pretrained(f"{name}.*")
-    assert f"{name}.pycls_in1k" in tags
     cfg = timm.get_pretrained_cfg(f"{name}.pycls_in1k")
     assert (
         cfg.hf_hub_id == {"regnetx_200mf": "timm/regnetx_002", "regnety_16gf": "timm/regnety_160"}[name] + ".pycls_in1k"

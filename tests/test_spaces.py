@@ -451,3 +451,12 @@ def test_too_many_ascending_stages_are_refused():
     space = get_space("anynetx_e")
     with pytest.raises(ValueError, match="drawn for at most 7 stages, not 9"):
         replace(space, frame=replace(space.frame, strides=(1,) * 9))
+
+
+def test_the_repr_of_a_sample_is_one_line():
+    space = get_space("regnetx")
+    sample = space.sample(200, seed=1)
+    for value in (sample, sample.configs, space, space.complexity(sample.configs)):
+        assert "array(" not in repr(value)
+        assert len(repr(value)) < 1000
+    assert repr(sample).startswith("Sample of 200 configurations (flops ")

@@ -1,14 +1,17 @@
-"""Commands about training and sharing: ``recipes``, ``push``, ``pull``."""
+"""Commands about training and sharing: ``recipes``, ``push``, ``pull``, ``export``."""
 
 import argparse
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from timm.models import create_model
+
 from timm_regnet_ds.complexity import measure
 from timm_regnet_ds.latency.model import LatencyModel
 from timm_regnet_ds.training.card import CardFields
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
+from timm_regnet_ds.training.export import export_onnx
 from timm_regnet_ds.training.hub import pull_from_hub, push_to_hub, save_for_hub
 from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
 from timm_regnet_ds.training.recipes import list_recipes, recipe_path
@@ -60,6 +63,15 @@ def add_commands(commands: Any) -> None:
     pull.add_argument("--output", type=Path, metavar="DIR", help="write the model to DIR")
     pull.set_defaults(run=_pull)
 
+    export = commands.add_parser("export", help="write any timm model as an ONNX file, and check it")
+    export.add_argument("model", metavar="MODEL", help="timm's name, such as scaled, or hf-hub:user/name")
+    export.add_argument("output", type=Path, metavar="FILE.onnx")
+    export.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
+    export.add_argument("--checkpoint", type=Path, help="weights (default: untrained, or those of hf-hub:)")
+    export.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
+    export.add_argument("--img-size", type=int, metavar="N", help="side of the images (default: the model's own)")
+    export.set_defaults(run=_export)
+
 
 def _list(options: argparse.Namespace) -> None:
     titles = list_recipes()
@@ -91,6 +103,16 @@ def _push(options: argparse.Namespace) -> None:
         return
     commit = push_to_hub(model, options.repo, stock=options.stock, card=card, private=options.private)
     print(f"{options.repo}: pushed as {commit.oid[:12]}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    kwargs = {"exportable": True, **parse_model_kwargs(options.model_kwargs)}
+    if options.checkpoint is not None:
+        model = model_of(read_checkpoint(options.checkpoint, options.trust), options.model, **kwargs)
+    else:
+        model = create_model(options.model, pretrained=":" in options.model, **kwargs)
+    difference = export_onnx(model, options.output, options.img_size)
+    print(f"{options.output}: written and checked; its logits differ from the model's by at most {difference:.1g}")
 
 
 def _pull(options: argparse.Namespace) -> None:

@@ -168,7 +168,7 @@ class InvertedBottleneck(nn.Module):
     """MobileNetV2's block f(x), or f(x) + x with ``shortcut``, where zeros extend x to the channels of f(x).
 
     f is a 1×1 convolution to ``expansion`` times the channels (left out if that is 1) and a 3×3 depthwise convolution,
-    each with BN and ReLU6, then a 1×1 convolution with BN.
+    each with BN and ReLU6 (or other ``layers``), then a 1×1 convolution with BN.
     """
 
     def __init__(
@@ -180,19 +180,16 @@ class InvertedBottleneck(nn.Module):
         expansion: int = 6,
         shortcut: bool = True,
         drop_path: float = 0.0,
-        device: Any = None,
-        dtype: Any = None,
+        **layers: Any,
     ) -> None:
         super().__init__()
-        dd = {"device": device, "dtype": dtype}
+        layers = {"act_layer": "relu6", **layers}
         mid_chs = in_chs * expansion
         self.shortcut = shortcut
         self.extra_chs = out_chs - in_chs
-        self.conv_exp = ConvNormAct(in_chs, mid_chs, 1, act_layer="relu6", **dd) if expansion != 1 else nn.Identity()
-        self.conv_dw = ConvNormAct(
-            mid_chs, mid_chs, 3, stride=stride, dilation=dilation, groups=mid_chs, act_layer="relu6", **dd
-        )
-        self.conv_pwl = ConvNormAct(mid_chs, out_chs, 1, apply_act=False, **dd)
+        self.conv_exp = ConvNormAct(in_chs, mid_chs, 1, **layers) if expansion != 1 else nn.Identity()
+        self.conv_dw = ConvNormAct(mid_chs, mid_chs, 3, stride=stride, dilation=dilation, groups=mid_chs, **layers)
+        self.conv_pwl = ConvNormAct(mid_chs, out_chs, 1, apply_act=False, **layers)
         self.drop_path = DropPath(drop_path) if shortcut and drop_path > 0 else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,14 @@ from typing import Any
 
 from safetensors import SafetensorError
 from timm.layers import SelectAdaptivePool2d
-from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, model_entrypoint, register_model
+from timm.models import (
+    _registry,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    is_model,
+    model_entrypoint,
+    register_model,
+)
 from torch import nn
 
 from timm_regnet_ds.common.check import check_float, check_int, did_you_mean
@@ -29,6 +36,9 @@ __all__ = [
     "size_overlay",
     "take_fields",
 ]
+
+# timm lists the models of this package under this name: timm.list_models(module="timm_regnet_ds").
+PACKAGE = __name__.partition(".")[0]
 
 CreateFn = Callable[..., nn.Module]
 
@@ -156,6 +166,23 @@ def register(module: str, create_fn: CreateFn, models: Mapping[str, ModelEntry])
         entrypoint = _entrypoint(name, create_fn, module, entry.doc)
         setattr(namespace, name, entrypoint)
         register_model(entrypoint)
+        _list_apart(name)
+
+
+def _list_apart(name: str) -> None:
+    """Let timm list a model under this package's name, and its weights under timm's name of the same network alone.
+
+    timm takes the last part of a module's name, so that a file ``regnet.py`` here would add to timm's ``regnet``. The
+    weights stay available: ``create_model(name, pretrained=True)`` looks for them in the pretrained config.
+    """
+    module = _registry._model_to_module[name]
+    _registry._module_to_models[module].discard(name)
+    if not _registry._module_to_models[module]:
+        del _registry._module_to_models[module]
+    _registry._model_to_module[name] = PACKAGE
+    _registry._module_to_models[PACKAGE].add(name)
+    for listed in (name, *_registry._model_with_tags.get(name, ())):
+        _registry._model_has_pretrained.discard(listed)
 
 
 def _entrypoint(name: str, create_fn: CreateFn, module: str, doc: str) -> CreateFn:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from timm.layers import ClassifierHead
+from timm.layers import ClassifierHead, get_act_layer, get_norm_act_layer
 from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import nn
@@ -21,6 +21,7 @@ __all__ = [
     "Stage",
     "StageBase",
     "StagedNet",
+    "check_layer",
     "check_reducible",
     "classifier_head",
     "dilated_strides",
@@ -59,6 +60,22 @@ class Stage(StageBase):
         for block in self.children():
             x = block(x)
         return x
+
+
+def check_layer(what: str, name: Any, get: Callable[[Any], Any]) -> None:
+    """Raise a ValueError for the name of a layer that timm does not have.
+
+    Args:
+        what: how the error calls the layer.
+        name: timm's name, or a class.
+        get: timm's function that finds the layer.
+    """
+    try:
+        exists = get(name) is not None
+    except (KeyError, AssertionError):
+        exists = False
+    if not exists:
+        raise ValueError(f"timm has no {what} {name!r}")
 
 
 def check_reducible(x: torch.Tensor, min_side: int) -> None:
@@ -177,6 +194,8 @@ class StagedNet(nn.Module):
         output_stride: largest reduction; strides beyond it become dilation. ``None``: the network's own.
         drop_rate: dropout before the classifier. ``None``: the family's default.
         drop_path_rate: stochastic depth; each family says how the rate depends on the block.
+        act_layer, norm_layer: timm's name of a layer, or a class, in place of the family's activations and
+            normalizations. ``None``: the family's own.
         device, dtype: of the parameters.
 
     Raises:
@@ -194,12 +213,19 @@ class StagedNet(nn.Module):
         output_stride: int | None = None,
         drop_rate: float | None = None,
         drop_path_rate: float = 0.0,
+        act_layer: Any = None,
+        norm_layer: Any = None,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         check_float("drop_path_rate", drop_path_rate, minimum=0, maximum=1)
         super().__init__()
         dd = {"device": device, "dtype": dtype}
+        if act_layer is not None:
+            check_layer("act_layer", act_layer, get_act_layer)
+        if norm_layer is not None:
+            check_layer("norm_layer", norm_layer, get_norm_act_layer)
+        self._act_layer, self._norm_layer = act_layer, norm_layer
         body = self.make_body(cfg, in_chans, output_stride, drop_path_rate, **dd)
         self.cfg = cfg
         self.num_classes = num_classes
@@ -218,7 +244,24 @@ class StagedNet(nn.Module):
         self.head = self.make_head(cfg, body.num_features, num_classes, global_pool, **dd)
         self.head_hidden_size = self._head_width()
         for module in self.modules():
-            _init_weights(module)
+            self.initialize(module)
+
+    def layers(self, act_layer: str) -> dict[str, Any]:
+        """``act_layer`` and ``norm_layer`` for timm's layers: the caller's, or else the family's activation and BN."""
+        norm = {} if self._norm_layer is None else {"norm_layer": self._norm_layer}
+        return {"act_layer": act_layer if self._act_layer is None else get_act_layer(self._act_layer), **norm}
+
+    def initialize(self, module: nn.Module) -> None:
+        """The papers' initialization: zero mean; variance 2/fan-out in convolutions, 0.01² in the classifier."""
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+        else:
+            return
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
     def make_body(self, cfg: Any, in_chans: int, output_stride: int | None, drop_path_rate: float, **dd: Any) -> Body:
         """The stem, stages and last convolution of a config; ``dd`` are the device and dtype."""
@@ -342,16 +385,3 @@ class StagedNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, in_chans, H, W) → (N, num_classes)."""
         return self.forward_head(self.forward_features(x))
-
-
-def _init_weights(module: nn.Module) -> None:
-    """The papers' initialization: zero mean; variance 2/fan-out in convolutions, 0.01² in the classifier."""
-    if isinstance(module, nn.Conv2d):
-        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)

@@ -17,7 +17,7 @@ from timm_regnet_ds.common.check import check_choice, check_float, check_int, ch
 
 from ._blocks import BLOCKS, Basic, Block, Bottleneck
 from ._build import ModelEntry, add_size_overlay, build, register, take_fields
-from ._staged import Body, Stage, StagedNet, dilated_strides
+from ._staged import Body, Stage, StagedNet, check_layer, dilated_strides
 
 __all__ = ["STEM_STRIDES", "AnyNet", "AnyNetCfg", "build_anynet"]
 
@@ -82,8 +82,8 @@ class AnyNetCfg:
         if not spec.bottleneck:
             self._refuse_bottleneck()
         self._check_group_widths()
-        _check_layer("act_layer", self.act_layer, get_act_layer)
-        _check_layer("norm_layer", self.norm_layer, get_norm_act_layer)
+        check_layer("act_layer", self.act_layer, get_act_layer)
+        check_layer("norm_layer", self.norm_layer, get_norm_act_layer)
         check_int("stem_width", self.stem_width)
         check_int("head_width", self.head_width, minimum=0)
         check_float("se_ratio", self.se_ratio, minimum=0)
@@ -115,15 +115,6 @@ class AnyNetCfg:
         """Channels of each stage's 3×3 convolutions."""
         pairs = zip(self.widths, self.bottle_ratios, strict=True)
         return tuple(max(1, round(width * ratio)) for width, ratio in pairs)
-
-
-def _check_layer(what: str, name: Any, get: Callable[[Any], Any]) -> None:
-    try:
-        exists = get(name) is not None
-    except (KeyError, AssertionError):
-        exists = False
-    if not exists:
-        raise ValueError(f"timm has no {what} {name!r}")
 
 
 class AnyNet(StagedNet):

@@ -69,16 +69,19 @@ class ChannelNet(StagedNet):
         self, cfg: ChannelNetCfg, in_chans: int, output_stride: int | None, drop_path_rate: float, **dd: Any
     ) -> Body:
         """Stem, inverted bottlenecks and a 1×1 convolution."""
+        layers = self.layers("relu6") | dd
         drop_paths = calculate_drop_path_rates(drop_path_rate, len(cfg.widths))
 
         def make_block(i: int, stride: int, dilation: int) -> nn.Module:
             in_chs, out_chs = (cfg.stem_width, *cfg.widths)[i : i + 2]
             shortcut = in_chs == out_chs and cfg.strides[i] == 1
-            return InvertedBottleneck(in_chs, out_chs, stride, dilation, cfg.expansion, shortcut, drop_paths[i], **dd)
+            return InvertedBottleneck(
+                in_chs, out_chs, stride, dilation, cfg.expansion, shortcut, drop_paths[i], **layers
+            )
 
         stages, feature_info = make_stages(cfg.strides, cfg.widths, make_block, output_stride, cfg.stem_stride)
-        stem = ConvNormAct(in_chans, cfg.stem_width, 3, stride=cfg.stem_stride, act_layer="relu", **dd)
-        final_conv = ConvNormAct(cfg.widths[-1], cfg.head_width, 1, act_layer="relu6", **dd)
+        stem = ConvNormAct(in_chans, cfg.stem_width, 3, stride=cfg.stem_stride, **self.layers("relu"), **dd)
+        final_conv = ConvNormAct(cfg.widths[-1], cfg.head_width, 1, **layers)
         return Body(stem, stages, final_conv, feature_info, cfg.head_width)
 
 

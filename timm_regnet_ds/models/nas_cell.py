@@ -5,11 +5,14 @@ inputs of each cell are the outputs of the two cells before it, and the cells at
 halve the resolution and double the width. (§5.1 mentions three reduction cells; DARTS, which it follows, has two.)
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
-from timm.layers import DropPath
+from timm.layers import DropPath, get_act_layer, get_norm_layer
 from timm.models import checkpoint
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -18,9 +21,13 @@ from timm_regnet_ds.common.check import check_choice, check_int
 
 from ._build import ModelEntry, add_size_overlay, build, register, take_fields
 from ._cell_ops import OPS, STEMS, Conv, Convs, Pool, Skip
-from ._staged import Body, StageBase, StagedNet, check_reducible, thirds
+from ._staged import Body, StageBase, StagedNet, check_reducible, dilated_strides, thirds
 
 __all__ = ["CONCATS", "CellNet", "CellNetCfg", "Node", "all_nodes", "unused_nodes"]
+
+# Variance of a convolution's output over that of its input, at the start of training. With it, features of an untrained
+# network keep the scale of the images; with the 2 of other families, they grow to millions over 20 cells.
+GAIN = 1.25
 
 # A node adds the outputs of two operations: (operation, input), (operation, input). Input 0 is the cell's older input,
 # input 1 its newer one, and inputs from 2 on are the cell's own nodes.
@@ -168,14 +175,29 @@ def _node(what: str, node: Any, inputs: int) -> Node:
     return (op1, int(input1)), (op2, int(input2))
 
 
-def _conv(conv: Conv, width: int, stride: int, **dd: Any) -> nn.Conv2d:
+class Layers(NamedTuple):
+    """What makes the activations and normalizations of cells, and where their parameters are.
+
+    Args:
+        act: () → an activation.
+        norm: number of channels → a normalization.
+        dd: device and dtype of the convolutions.
+    """
+
+    act: Callable[[], nn.Module]
+    norm: Callable[[int], nn.Module]
+    dd: dict[str, Any]
+
+
+def _conv(conv: Conv, width: int, stride: int, dilation: int, **dd: Any) -> nn.Conv2d:
+    dilation *= conv.dilation
     return nn.Conv2d(
         width,
         width,
         conv.kernel,
         stride=(stride if conv.stride[0] else 1, stride if conv.stride[1] else 1),
-        padding=(conv.kernel[0] // 2 * conv.dilation, conv.kernel[1] // 2 * conv.dilation),
-        dilation=conv.dilation,
+        padding=(conv.kernel[0] // 2 * dilation, conv.kernel[1] // 2 * dilation),
+        dilation=dilation,
         groups=width if conv.depthwise else 1,
         bias=False,
         **dd,
@@ -196,47 +218,64 @@ class Zeros(nn.Module):
 class FactorizedReduce(nn.Module):
     """ReLU; the concatenation of two 1×1 convolutions of stride 2, of which the second starts one pixel later; BN.
 
-    (N, in_chs, H, W) → (N, out_chs, ⌈H/2⌉, ⌈W/2⌉).
+    (N, in_chs, H, W) → (N, out_chs, ⌈H/2⌉, ⌈W/2⌉). With stride 1, in networks with dilation, the sides stay.
     """
 
-    def __init__(self, in_chs: int, out_chs: int, **dd: Any) -> None:
+    def __init__(self, in_chs: int, out_chs: int, layers: Layers, stride: int = 2) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_chs, out_chs // 2, 1, stride=2, bias=False, **dd)
-        self.conv2 = nn.Conv2d(in_chs, out_chs // 2, 1, stride=2, bias=False, **dd)
-        self.bn = nn.BatchNorm2d(out_chs, **dd)
+        self.act = layers.act()
+        self.conv1 = nn.Conv2d(in_chs, out_chs // 2, 1, stride=stride, bias=False, **layers.dd)
+        self.conv2 = nn.Conv2d(in_chs, out_chs // 2, 1, stride=stride, bias=False, **layers.dd)
+        self.bn = layers.norm(out_chs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(x)
+        x = self.act(x)
         # The zeros at the end give both convolutions the same output size if a side is odd.
         return self.bn(torch.cat([self.conv1(x), self.conv2(F.pad(x, [-1, 1, -1, 1]))], dim=1))
 
 
-def _operation(name: str, width: int, stride: int, **dd: Any) -> nn.Module:
+def _operation(name: str, width: int, step: "Step", layers: Layers) -> nn.Module:
+    """An operation of a cell, which may halve the resolution. Dilation does not change pooling."""
+    stride = step.stride
     op = OPS[name]
     if isinstance(op, Convs):
-        layers: list[nn.Module] = []
+        modules: list[nn.Module] = []
         for i, unit in enumerate(op.units):
-            convs = [_conv(conv, width, stride if i == 0 else 1, **dd) for conv in unit]
-            layers += [nn.ReLU(), *convs, nn.BatchNorm2d(width, **dd)]
-        return nn.Sequential(*layers)
+            convs = [_conv(conv, width, stride if i == 0 else 1, step.dilation, **layers.dd) for conv in unit]
+            modules += [layers.act(), *convs, layers.norm(width)]
+        return nn.Sequential(*modules)
     if isinstance(op, Pool):
-        window: dict[str, Any] = {"stride": stride, "padding": op.kernel // 2}
         if op.kind == "max":
-            return nn.MaxPool2d(op.kernel, **window)
-        return nn.AvgPool2d(op.kernel, count_include_pad=False, **window)
+            return nn.MaxPool2d(op.kernel, stride, op.kernel // 2)
+        return nn.AvgPool2d(op.kernel, stride, op.kernel // 2, count_include_pad=False)
     if isinstance(op, Skip):
-        return nn.Identity() if stride == 1 else FactorizedReduce(width, width, **dd)
+        return FactorizedReduce(width, width, layers, stride) if step.reduces else nn.Identity()
     return Zeros(stride)
+
+
+class Step(NamedTuple):
+    """How an operation moves over the feature map.
+
+    Args:
+        reduces: without dilation, its stride is 2.
+        stride: its stride.
+        dilation: by how much the dilation of its kernels grows.
+    """
+
+    reduces: bool
+    stride: int = 1
+    dilation: int = 1
 
 
 class CellNode(nn.Module):
     """A node: the sum of two operations, each on one of the earlier states."""
 
-    def __init__(self, node: Node, width: int, reduces: bool, drop_path: float, **dd: Any) -> None:
+    def __init__(self, node: Node, width: int, of_inputs: Step, drop_path: float, layers: Layers) -> None:
         super().__init__()
+        of_nodes = Step(False, 1, of_inputs.dilation)
         operations = []
         for name, index in node:
-            operation = _operation(name, width, 2 if reduces and index < 2 else 1, **dd)
+            operation = _operation(name, width, of_inputs if index < 2 else of_nodes, layers)
             if drop_path and not isinstance(operation, nn.Identity):
                 operation = nn.Sequential(operation, DropPath(drop_path))
             operations.append(operation)
@@ -254,15 +293,21 @@ class Cell(nn.Module):
     Args:
         cfg: the cell.
         drop_path: rate at which the outputs of operations are dropped, except those of identities.
+        layers: activations and normalizations.
+        step: how the operations on the inputs move.
+        older_stride: stride of the layer that fits the older input, if it is larger than the newer one.
     """
 
-    def __init__(self, cfg: CellCfg, drop_path: float = 0.0, **dd: Any) -> None:
+    def __init__(self, cfg: CellCfg, drop_path: float, layers: Layers, step: Step, older_stride: int) -> None:
         super().__init__()
         older, newer = cfg.in_widths
-        make_fit = FactorizedReduce if cfg.reduces_older_input else _relu_conv_bn
-        self.fit_older = make_fit(older, cfg.width, **dd)
-        self.fit_newer = _relu_conv_bn(newer, cfg.width, **dd)
-        self.nodes = nn.ModuleList(CellNode(node, cfg.width, cfg.reduces, drop_path, **dd) for node in cfg.genotype)
+        self.fit_older: nn.Module
+        if cfg.reduces_older_input:
+            self.fit_older = FactorizedReduce(older, cfg.width, layers, older_stride)
+        else:
+            self.fit_older = _relu_conv_bn(older, cfg.width, layers)
+        self.fit_newer = _relu_conv_bn(newer, cfg.width, layers)
+        self.nodes = nn.ModuleList(CellNode(node, cfg.width, step, drop_path, layers) for node in cfg.genotype)
         self.outputs = list(cfg.outputs)
 
     def forward(self, older: torch.Tensor, newer: torch.Tensor) -> torch.Tensor:
@@ -273,8 +318,9 @@ class Cell(nn.Module):
         return torch.cat([states[i] for i in self.outputs], dim=1)
 
 
-def _relu_conv_bn(in_chs: int, out_chs: int, **dd: Any) -> nn.Module:
-    return nn.Sequential(nn.ReLU(), nn.Conv2d(in_chs, out_chs, 1, bias=False, **dd), nn.BatchNorm2d(out_chs, **dd))
+def _relu_conv_bn(in_chs: int, out_chs: int, layers: Layers) -> nn.Module:
+    conv = nn.Conv2d(in_chs, out_chs, 1, bias=False, **layers.dd)
+    return nn.Sequential(layers.act(), conv, layers.norm(out_chs))
 
 
 # One node in the graph of torch.fx, as in _staged.py; torch.fx.wrap holds only for calls from the module it is in.
@@ -300,10 +346,10 @@ class CellStage(StageBase):
 class CifarStem(nn.Module):
     """3×3 convolution and BN, whose output is both inputs of the first cell."""
 
-    def __init__(self, in_chans: int, width: int, **dd: Any) -> None:
+    def __init__(self, in_chans: int, width: int, layers: Layers) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, **dd)
-        self.bn = nn.BatchNorm2d(width, **dd)
+        self.conv = nn.Conv2d(in_chans, width, 3, padding=1, bias=False, **layers.dd)
+        self.bn = layers.norm(width)
 
     def forward(self, x: torch.Tensor) -> Pair:
         """(N, in_chans, H, W) → (N, width, H, W), twice."""
@@ -314,52 +360,70 @@ class CifarStem(nn.Module):
 class ImageNetStem(nn.Module):
     """Three 3×3 convolutions of stride 2 with BN, and ReLU between them; it returns the outputs of the last two."""
 
-    def __init__(self, in_chans: int, width: int, **dd: Any) -> None:
+    def __init__(self, in_chans: int, width: int, layers: Layers) -> None:
         super().__init__()
-        halving: dict[str, Any] = {"stride": 2, "padding": 1, "bias": False, **dd}
+        halving: dict[str, Any] = {"stride": 2, "padding": 1, "bias": False, **layers.dd}
+        self.act = layers.act()
         self.conv = nn.Conv2d(in_chans, width // 2, 3, **halving)
-        self.bn = nn.BatchNorm2d(width // 2, **dd)
+        self.bn = layers.norm(width // 2)
         self.conv2 = nn.Conv2d(width // 2, width, 3, **halving)
-        self.bn2 = nn.BatchNorm2d(width, **dd)
+        self.bn2 = layers.norm(width)
         self.conv3 = nn.Conv2d(width, width, 3, **halving)
-        self.bn3 = nn.BatchNorm2d(width, **dd)
+        self.bn3 = layers.norm(width)
 
     def forward(self, x: torch.Tensor) -> Pair:
         """(N, in_chans, H, W) → (N, width, H/4, W/4), (N, width, H/8, W/8)."""
-        older = self.bn2(self.conv2(F.relu(self.bn(self.conv(x)))))
-        return older, self.bn3(self.conv3(F.relu(older)))
+        older = self.bn2(self.conv2(self.act(self.bn(self.conv(x)))))
+        return older, self.bn3(self.conv3(self.act(older)))
 
 
 class CellNet(StagedNet):
     """A network of cells; the arguments are those of `StagedNet`.
 
-    ``output_stride`` can only be 32. ``drop_path_rate`` is the rate at which the outputs of operations are dropped, in
-    all cells alike, as in DARTS.
+    Strides beyond ``output_stride`` become dilation of convolutions. ``drop_path_rate`` is the rate
+    at which the outputs of operations are dropped, in all cells alike, as in DARTS.
     """
 
     def make_body(
         self, cfg: CellNetCfg, in_chans: int, output_stride: int | None, drop_path_rate: float, **dd: Any
     ) -> Body:
         """Stem and three stages of cells, of which the second and third begin with a reduction."""
-        if output_stride not in (None, 32):
-            raise ValueError(f"a network of cells has no dilation: output_stride must be 32, not {output_stride!r}")
         stem = STEMS[cfg.stem]
+        layers = self._cell_layers(dd)
+        older_reduction, reduction = stem.reductions
+        dilated = dilated_strides((1, 2, 2), reduction, output_stride)
         make_stem = CifarStem if cfg.stem == "cifar" else ImageNetStem
         cells = cfg.cells()
         first, second = cfg.reductions
         stages, feature_info = [], []
         for i, stage in enumerate((cells[:first], cells[first:second], cells[second:])):
-            blocks = [Cell(cell, drop_path_rate, **dd) for cell in stage]
-            stages.append(CellStage(blocks, 1 + stage[0].reduces, stage[0].reduction))
-            reduction = stem.reductions[1] * 2**i
+            stride, first_dilation, dilation = dilated[i]
+            before, blocks = reduction, []
+            for j, cell in enumerate(stage):
+                step = Step(cell.reduces, 1 if j else stride, dilation if j else first_dilation)
+                blocks.append(Cell(cell, drop_path_rate, layers, step, reduction // older_reduction))
+                older_reduction, reduction = reduction, reduction * step.stride
+            stages.append(CellStage(blocks, stride, before))
             feature_info.append({"num_chs": stage[-1].out_width, "reduction": reduction, "module": f"s{i + 1}"})
         return Body(
-            make_stem(in_chans, cfg.width * stem.widths[0], **dd),
+            make_stem(in_chans, cfg.width * stem.widths[0], layers),
             stages,
             nn.Identity(),
             feature_info,
             cells[-1].out_width,
         )
+
+    def _cell_layers(self, dd: dict[str, Any]) -> Layers:
+        given = self.layers("relu")
+        norm = get_norm_layer(given.get("norm_layer", "batchnorm2d"))
+        return Layers(get_act_layer(given["act_layer"]), partial(norm, **dd), dd)
+
+    def initialize(self, module: nn.Module) -> None:
+        """Zero mean; variance GAIN/fan-in in convolutions, since cells add up outputs; 0.01² in the classifier."""
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=math.sqrt(GAIN / module.weight[0].numel()))
+        elif isinstance(module, nn.Linear):
+            super().initialize(module)
 
     def _feature_map(self, x: Any) -> torch.Tensor:
         return x[1] if isinstance(x, tuple) else x

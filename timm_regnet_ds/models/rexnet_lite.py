@@ -72,13 +72,13 @@ class LiteHead(nn.Module):
     """
 
     def __init__(
-        self, in_features: int, hidden_size: int, num_classes: int, pool_type: str, drop_rate: float, **dd: Any
+        self, in_features: int, hidden_size: int, num_classes: int, pool_type: str, drop_rate: float, **layers: Any
     ) -> None:
         super().__init__()
         self.global_pool = SelectAdaptivePool2d(pool_type=pool_type)
         # A convolution, unlike a linear layer, also takes a map that is not pooled.
         pooled = in_features * self.global_pool.feat_mult()
-        self.hidden = ConvNormAct(pooled, hidden_size, 1, bias=True, act_layer="relu6", **dd)
+        self.hidden = ConvNormAct(pooled, hidden_size, 1, bias=True, **layers)
         self.drop = nn.Dropout(drop_rate)
         self.flatten: nn.Module = nn.Identity()
         self.fc: nn.Module = nn.Identity()
@@ -125,7 +125,7 @@ class RexNetLite(StagedNet):
     ) -> Body:
         """Stem, inverted bottlenecks and a 1×1 convolution."""
         stem_width, final_width = cfg.scaled(cfg.stem_width), cfg.scaled(cfg.final_width)
-        inputs = (stem_width, *cfg.widths)
+        inputs, layers = (stem_width, *cfg.widths), self.layers("relu6") | dd
         drop_paths = calculate_drop_path_rates(drop_path_rate, len(cfg.widths))
 
         def make_block(i: int, stride: int, dilation: int) -> nn.Module:
@@ -133,19 +133,20 @@ class RexNetLite(StagedNet):
             shortcut = cfg.strides[i] == 1 and inputs[i] <= cfg.widths[i]
             expansion = cfg.expansion if i else 1
             return InvertedBottleneck(
-                inputs[i], cfg.widths[i], stride, dilation, expansion, shortcut, drop_paths[i], **dd
+                inputs[i], cfg.widths[i], stride, dilation, expansion, shortcut, drop_paths[i], **layers
             )
 
         stages, feature_info = make_stages(cfg.strides, cfg.widths, make_block, output_stride)
-        stem = ConvNormAct(in_chans, stem_width, 3, stride=2, act_layer="relu6", **dd)
-        final_conv = ConvNormAct(cfg.widths[-1], final_width, 1, act_layer="relu6", **dd)
+        stem = ConvNormAct(in_chans, stem_width, 3, stride=2, **layers)
+        final_conv = ConvNormAct(cfg.widths[-1], final_width, 1, **layers)
         return Body(stem, stages, final_conv, feature_info, final_width)
 
     def make_head(
         self, cfg: RexNetLiteCfg, num_features: int, num_classes: int, global_pool: str, **dd: Any
     ) -> nn.Module:
         """A `LiteHead`."""
-        return LiteHead(num_features, cfg.hidden_size, num_classes, global_pool, self.drop_rate, **dd)
+        layers = self.layers("relu6") | dd
+        return LiteHead(num_features, cfg.hidden_size, num_classes, global_pool, self.drop_rate, **layers)
 
     def _head_width(self) -> int:
         return self.head.hidden.out_channels if isinstance(self.head, LiteHead) else super()._head_width()

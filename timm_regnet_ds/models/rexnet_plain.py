@@ -4,6 +4,7 @@
 (https://arxiv.org/abs/2007.00992). The paper does not print the widths; docs/rexnet.md says how these were chosen.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,15 +47,14 @@ class PlainBlock(nn.Module):
         out_chs: int,
         stride: int = 1,
         dilation: int = 1,
-        device: Any = None,
-        dtype: Any = None,
+        *,
+        layers_dw: dict[str, Any],
+        layers_pw: dict[str, Any],
     ) -> None:
         super().__init__()
-        dd = {"device": device, "dtype": dtype}
-        self.conv_dw = ConvNormAct(
-            in_chs, in_chs, 3, stride=stride, dilation=dilation, groups=in_chs, act_layer="relu", **dd
-        )
-        self.conv_pw = ConvNormAct(in_chs, out_chs, 1, act_layer="silu", **dd)
+        depthwise: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": in_chs}
+        self.conv_dw = ConvNormAct(in_chs, in_chs, 3, **depthwise, **layers_dw)
+        self.conv_pw = ConvNormAct(in_chs, out_chs, 1, **layers_pw)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, in_chs, H, W) → (N, out_chs, H/stride, W/stride)."""
@@ -64,7 +64,7 @@ class PlainBlock(nn.Module):
 class RexNetPlain(StagedNet):
     """ReXNet (plain), Figure A2b; the arguments are those of `StagedNet`.
 
-    ``drop_path_rate`` must be 0: without shortcuts, a dropped path would drop the image.
+    A ``drop_path_rate`` has no effect, with a warning: there are no shortcuts, so a dropped path would drop the image.
     """
 
     def make_body(
@@ -72,13 +72,18 @@ class RexNetPlain(StagedNet):
     ) -> Body:
         """Stem and depthwise separable convolutions."""
         if drop_path_rate:
-            raise ValueError(f"ReXNet (plain) has no shortcut to drop: drop_path_rate must be 0, not {drop_path_rate}")
+            warnings.warn(
+                f"ReXNet (plain) has no shortcuts, so drop_path_rate={drop_path_rate} has no effect", stacklevel=2
+            )
+
+        relu, silu = self.layers("relu") | dd, self.layers("silu") | dd
 
         def make_block(i: int, stride: int, dilation: int) -> nn.Module:
-            return PlainBlock((cfg.stem_width, *cfg.widths)[i], cfg.widths[i], stride, dilation, **dd)
+            in_chs, out_chs = (cfg.stem_width, *cfg.widths)[i], cfg.widths[i]
+            return PlainBlock(in_chs, out_chs, stride, dilation, layers_dw=relu, layers_pw=silu)
 
         stages, feature_info = make_stages(cfg.strides, cfg.widths, make_block, output_stride)
-        stem = ConvNormAct(in_chans, cfg.stem_width, 3, stride=2, act_layer="relu", **dd)
+        stem = ConvNormAct(in_chans, cfg.stem_width, 3, stride=2, **relu)
         return Body(stem, stages, nn.Identity(), feature_info, cfg.final_width)
 
 

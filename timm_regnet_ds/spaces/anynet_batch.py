@@ -22,7 +22,7 @@ __all__ = ["AnyNetBatch"]
 _ARRAYS = ("depths", "widths", "bottle_ratios", "group_widths")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AnyNetBatch(ConfigBatch):
     """n AnyNets as arrays of shape (n, stages), and the fields that they share.
 

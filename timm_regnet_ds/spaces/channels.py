@@ -42,7 +42,7 @@ class PiecewiseLinear:
         return tuple(_interpolate(knots, ends, self.blocks[-1] + 1)[0].tolist())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ChannelBatch(ConfigBatch):
     """n channel configurations as arrays.
 

@@ -22,6 +22,9 @@ class Complexities(NamedTuple):
     params: Ints
     acts: Ints
 
+    def __repr__(self) -> str:
+        return f"Complexities of {len(self.flops):,} models"
+
     def take(self, indices: Array) -> "Complexities":
         """The complexities of the models at ``indices``, integers of shape (m,)."""
         return Complexities(*(array[indices] for array in self))

@@ -28,7 +28,7 @@ class ConfigAtResolution(NamedTuple):
     resolution: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ResolutionBatch(ConfigBatch):
     """n configurations and their resolutions, shape (n,)."""
 

@@ -27,7 +27,7 @@ __all__ = ["NAS_SPACES", "NasBatch", "NasSpace"]
 STEM = "cifar"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class NasBatch(ConfigBatch):
     """n networks of cells as arrays; cell 0 is the normal cell, cell 1 the reduction cell.
 

@@ -29,7 +29,7 @@ __all__ = ["REGNET_SPACES", "RegNetBatch", "RegNetSpace"]
 _CONTINUOUS = ("wa", "wm")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RegNetBatch(ConfigBatch):
     """n RegNets: their parameters as arrays of shape (n,), and the same networks stage by stage.
 

@@ -27,6 +27,9 @@ _MAX_MISSES = 1 << 22
 class ConfigBatch(ABC):
     """n configurations of a space as arrays."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {len(self):,} configurations"
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -53,7 +56,7 @@ class Membership:
         return not self.reason
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sample(Sequence[Any]):
     """Configurations drawn from a space: ``len(sample)``, ``sample[i]``, iteration.
 
@@ -68,6 +71,14 @@ class Sample(Sequence[Any]):
     params: Ints
     acts: Ints
     drawn: int
+
+    def __repr__(self) -> str:
+        ranges = [
+            f"{name} {values.min():,} to {values.max():,}"
+            for name, values in (("flops", self.flops), ("params", self.params), ("acts", self.acts))
+            if len(self)
+        ]
+        return f"Sample of {len(self):,} configurations ({'; '.join([*ranges, f'{self.drawn:,} drawn'])})"
 
     def __len__(self) -> int:
         return len(self.configs)

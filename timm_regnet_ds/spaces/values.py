@@ -15,7 +15,7 @@ _QUANTILES = 1 << 16
 _MAX_LISTED = 12  # values listed in a message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Values:
     """Allowed values, ascending.
 
@@ -43,6 +43,9 @@ class Values:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def __repr__(self) -> str:
+        return f"Values({self}{', log' if self.log else ''})"
 
     def __str__(self) -> str:
         if len(self) <= _MAX_LISTED:

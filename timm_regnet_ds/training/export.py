@@ -1,0 +1,50 @@
+"""Models as ONNX files, through timm's own export."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils.onnx import onnx_export
+from torch import nn
+
+from timm_regnet_ds.common.check import check_int
+from timm_regnet_ds.files.atomic import atomic_write
+
+__all__ = ["export_onnx"]
+
+
+def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None, opset: int = 18) -> float:
+    """Write a model as an ONNX file that takes batches of any size, and check it.
+
+    Unlike timm's ``onnx_export.py``, this takes any model, those from generators and scaled ones among them.
+
+    Args:
+        model: a timm model.
+        path: the file, which is written whole or not at all.
+        img_size: side of the images; by default the model's own.
+        opset: version of ONNX's operators.
+
+    Returns:
+        The largest difference between the file's logits, computed by onnxruntime, and the model's.
+
+    Raises:
+        ImportError: onnx, onnxscript or onnxruntime is not installed.
+        ValueError: an invalid size.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "export needs onnx, onnxscript and onnxruntime: pip install onnx onnxscript onnxruntime"
+        ) from error
+    cfg: Any = model.pretrained_cfg
+    channels, *sides = cfg["input_size"]
+    if img_size is not None:
+        sides = [check_int("img_size", img_size)] * 2
+    images = torch.randn(2, channels, *sides, generator=torch.Generator().manual_seed(0))
+    with atomic_write(path) as temporary:
+        onnx_export(model.eval(), str(temporary), example_input=images, opset=opset, check=True, use_dynamo=True)
+        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+    with torch.inference_mode():
+        return float((model(images) - torch.from_numpy(logits)).abs().max())
