@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ import yaml
 from hub_server import Hub
 from safetensors.torch import save_file
 
+from timm_regnet_ds.cli import main
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
 from timm_regnet_ds.training.hub import save_for_hub
 from timm_regnet_ds.training.stock import stock_model
@@ -299,6 +301,15 @@ def test_a_damaged_checkpoint(name, damage, files, tmp_path):
 def test_what_timm_alone_cannot_build(name, args, reason):
     with pytest.raises(ValueError, match=reason):
         stock_model(timm.create_model(name, **args))
+
+
+def test_a_card_states_the_time_on_a_known_gpu(tmp_path):
+    model = timm.create_model("test_resnet", num_classes=3)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    push = ["push", str(tmp_path / "model.safetensors"), "user/model", "--model", "test_resnet", *KWARGS]
+    assert main([*push, "--output", str(tmp_path / "out"), "--on", "rtx4090"]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert re.search(r"^Latency: [\d.]+ ms, predicted for NVIDIA GeForce RTX 4090, .*, batch 64\.$", card, re.MULTILINE)
 
 
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):

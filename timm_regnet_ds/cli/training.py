@@ -8,7 +8,7 @@ from typing import Any
 from timm.models import create_model
 
 from timm_regnet_ds.complexity import measure
-from timm_regnet_ds.latency.model import LatencyModel
+from timm_regnet_ds.latency.cards import predictor
 from timm_regnet_ds.training.card import CardFields
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
 from timm_regnet_ds.training.export import export_onnx
@@ -51,7 +51,11 @@ def add_commands(commands: Any) -> None:
     push.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
     push.add_argument("--stock", action="store_true", help="under timm's own architecture, loadable by timm alone")
     push.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
-    push.add_argument("--on", type=Path, metavar="CARD", help="predict the card's latency, as 'latency fit' saved it")
+    push.add_argument(
+        "--on",
+        metavar="CARD",
+        help="state the latency that a card of 'timm-regnet-ds latency cards', or the JSON of 'latency fit', predicts",
+    )
     push.add_argument("--private", action="store_true")
     push.add_argument("--output", type=Path, metavar="DIR", help="write the files to DIR and push nothing")
     for name, text in _CARD_HELP.items():
@@ -95,8 +99,8 @@ def _push(options: argparse.Namespace) -> None:
     if not card["recipe"] and checkpoint.options.get("config"):
         card["recipe"] = f"`{Path(checkpoint.options['config']).stem}`"
     if options.on is not None and not card["latency"]:
-        predictor = LatencyModel.load(options.on)
-        card["latency"] = f"{predictor.predict(measure(model)):.3g} ms, predicted {predictor.about()}"
+        on = predictor(options.on)
+        card["latency"] = f"{on.predict(model):.3g} ms, predicted for {on.about()}"
     if options.output is not None:
         save_for_hub(model, options.output, repo_id=options.repo, stock=options.stock, card=card)
         print(f"{options.output}: written, not pushed")
