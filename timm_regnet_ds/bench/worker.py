@@ -175,18 +175,22 @@ def _fork(function: Callable[[], bytes], is_wanted: Callable[[], bool]) -> bytes
         warnings.simplefilter("ignore", DeprecationWarning)  # of the thread that waits in `_exit_unless`
         child = os.fork()
     if not child:
-        os.close(receiving)
-        threading.Thread(target=_exit_unless, args=(is_wanted,), daemon=True).start()
-        with os.fdopen(sending, "wb") as pipe:
-            pipe.write(function())
-        os._exit(0)
+        code = 1
+        try:
+            os.close(receiving)
+            threading.Thread(target=_exit_unless, args=(is_wanted,), daemon=True).start()
+            with os.fdopen(sending, "wb") as pipe:
+                pipe.write(function())
+            code = 0
+        finally:  # An error must not reach the callers of this function, which would answer a second time.
+            os._exit(code)
     os.close(sending)
     with os.fdopen(receiving, "rb") as pipe:
         answer = pipe.read()
     _, status = os.waitpid(child, 0)
-    if status:
+    if status or not answer:
         code = os.waitstatus_to_exitcode(status)
-        how = f"with exit code {code}" if code > 0 else f"by {signal.Signals(-code).name}"
+        how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
         raise ProcessDiedError(f"its process was ended {how}")
     return answer
 
