@@ -1,5 +1,6 @@
 """What `bench` returns, and its row in a file."""
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
@@ -20,6 +21,8 @@ KIND, VERSION = "measurement", 2
 _PASSES = {"inference": 1, "train": 3}
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "amp": 2, "amp_bf16": 2}
 
+# Columns of a printed measurement, beside the indentation.
+_COLUMNS = 98
 
 _CALL_TIMINGS = ("latency", "launch", "device_time")
 
@@ -127,7 +130,8 @@ class Measurement:
     def __str__(self) -> str:
         t, s = self.timing, self.setting
         size = format_size(s.input_size[1:])
-        steps = "".join(f"; {name} {timing.median:.4g} ms" for name, timing in self.steps.items())
+        steps = ", ".join(f"{name} {timing.median:.4g} ms" for name, timing in self.steps.items())
+        about = f"{s.mode}, {s.batch_size} × {size}, {s.dtype}, {s.cache} cache, {self.environment['device_name']}"
         memory = "" if self.memory_allocated is None else f"memory {self.memory_allocated / 2**30:.2f} GiB allocated, "
         if self.memory_reserved is not None:
             memory += f"{self.memory_reserved / 2**30:.2f} GiB reserved\n  "
@@ -135,9 +139,10 @@ class Measurement:
         lines = [
             f"{self.label}: {t.median:.4g} ms, {t.format_interval()}",
             *self._remarks(),
-            f"{s.mode}, {s.batch_size} × {size}, {s.dtype}, {s.cache} cache, {self.environment['device_name']}{steps}",
+            *textwrap.wrap(about, _COLUMNS),
             f"mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}{processes}",
             f"{self.images_per_second:,.4g} images/s" + ("" if self.latency is None else " back to back"),
+            *([steps] if steps else []),
             *self._calls(),
             *self._state(),
             f"{memory}{Counts.__str__(self.complexity)}",
@@ -149,7 +154,7 @@ class Measurement:
         remarks = []
         if not self.precision_met:
             wide = self.timing.half_width > self.setting.precision
-            remarks.append("wider than asked for" if wide else "too few repetitions to be sure")
+            remarks.append("wider than asked for" if wide else "too few repetitions, or they still drift")
         if not self.warm_up_steady:
             remarks.append("not steady at the end of the warm-up")
         return [", ".join(remarks)] if remarks else []
@@ -172,7 +177,7 @@ class Measurement:
             parts.append(f"clock {state['sm_mhz']:.0f} MHz ({state['sm_mhz_min']:.0f} to {state['sm_mhz_max']:.0f})")
         parts += [f"{state[name]:.0f} {unit}" for name, unit in (("watts", "W"), ("celsius", "°C")) if name in state]
         parts += [f"slowed by {why} {share:.0%} of the time" for why, share in state.get("throttled", {}).items()]
-        return [", ".join(parts)] if parts else []
+        return textwrap.wrap(", ".join(parts), _COLUMNS)
 
     @property
     def label(self) -> str:

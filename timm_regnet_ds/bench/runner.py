@@ -16,7 +16,7 @@ from .progress import ProgressLog, processes_for
 from .setting import Setting
 from .worker import Worker, WorkerEndedError
 
-__all__ = ["Job", "Result", "read_results", "results_file", "run_jobs"]
+__all__ = ["read_results", "results_file", "run_jobs"]
 
 
 def results_file(path: str | Path) -> RowsFile:
