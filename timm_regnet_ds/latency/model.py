@@ -28,7 +28,7 @@ T = TypeVar("T", bound="LatencyModel")
 LARGE_RESIDUAL = 0.3
 
 # Number formats whose bytes are the same.
-_SAME_BYTES = {"tf32": "fp32", "bf16": "fp16"}
+_SAME_BYTES = {"tf32": "fp32", "bf16": "fp16", "amp_bf16": "amp"}
 
 
 @dataclass(frozen=True)

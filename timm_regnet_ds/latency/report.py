@@ -27,7 +27,7 @@ def describe_fit(fit: Fit) -> str:
             f"± {fit.model.spread:.0%}"
         )
     if fit.dropped:
-        reasons = Counter("params are not today's" if " M params in " in d.reason else d.reason for d in fit.dropped)
+        reasons = Counter("params are not today's" if " params in " in d.reason else d.reason for d in fit.dropped)
         lines.append(f"dropped {len(fit.dropped)} rows:")
         lines += [f"  {count} × {reason}"[:80] for reason, count in reasons.most_common(5)]
     missed = {family: r for family, r in fit.model.residuals.items() if r > LARGE_RESIDUAL}

@@ -25,10 +25,11 @@ _NAME = re.compile(
 _COLUMNS = ("model", "infer_step_time", "infer_batch_size", "infer_img_size", "param_count")
 
 # Number formats in names of tables, and those of this package.
-_DTYPES = {"amp": "amp", "amp_bf16": "amp", "bf16": "bf16", "fp16": "fp16", "fp32": "fp32", "float32": "fp32"}
+_DTYPES = {**{name: name for name in ("amp", "amp_bf16", "bf16", "fp16", "fp32")}, "float32": "fp32"}
 
-# A row is dropped if its params differ from those of the model today by more than this share, and 0.01 M of rounding.
-_PARAMS = 0.003
+# A row is dropped if its params differ from those of the model today by more than this share and 0.006 M, since the
+# tables round to 0.01 M.
+_PARAMS, _ROUNDING = 0.003, 0.006
 
 
 class Device(NamedTuple):
@@ -130,8 +131,10 @@ def _parse(line: Mapping[str, str]) -> _Row:
 
 
 def _version(digits: str) -> str:
-    """``291`` is 2.9.1, ``113`` is 1.13."""
-    return f"1.{digits[1:]}" if digits[0] == "1" else ".".join(digits)
+    """``291`` is 2.9.1, ``2101`` is 2.10.1, ``113`` is 1.13."""
+    if digits[0] == "1" or len(digits) < 3:
+        return f"{digits[0]}.{digits[1:]}"
+    return f"{digits[0]}.{digits[1:-1]}.{digits[-1]}"
 
 
 def timed_models(
@@ -156,7 +159,7 @@ def timed_models(
         found = known.count(row.model, row.side, dtype)
         if isinstance(found, str):
             dropped.append(Dropped(row.model, found))
-        elif abs(found.params / 1e6 - row.params) > _PARAMS * row.params + 0.006:
+        elif abs(found.params / 1e6 - row.params) > _PARAMS * row.params + _ROUNDING:
             dropped.append(Dropped(row.model, f"{row.params} M params in the table, {found.params / 1e6:.2f} M today"))
         else:
             timed.append(TimedModel(row.model, family_of(row.model), found, row.batch_size, row.milliseconds))
