@@ -241,11 +241,14 @@ def _study(options: argparse.Namespace) -> None:
     if len(settings) > 1:
         raise ValueError("a study measures one device; --device names several")
     _check_deadline(options)
-    if options.rows and (settings[0] or options.up_to or options.only != "*"):
-        raise ValueError("--rows only plots existing measurements: no setting, --up-to or --only goes with it")
+    measures = settings[0] or options.deadline is not None or options.up_to or options.only != "*"
+    if options.rows and measures:
+        raise ValueError(
+            "--rows only plots existing measurements: no setting, --deadline, --up-to, --only goes with it"
+        )
     output = options.output or Path(study.name)
     if options.timm_results:
-        if study.name != "runtime-proxy" or options.rows or settings[0] or options.up_to or options.only != "*":
+        if study.name != "runtime-proxy" or options.rows or measures:
             raise ValueError("--timm-results goes with the study runtime-proxy, --counts and --output alone")
         _print_paths(draw_timm_tables(options.timm_results, options.counts, output))
         return
