@@ -1,4 +1,4 @@
-"""The rules of three clocks on simulated repetitions: ours, Triton's ``do_bench`` and ``torch.utils.benchmark``.
+"""Clocks on simulated repetitions: this harness, Triton's ``do_bench`` and two of ``torch.utils.benchmark``.
 
 Each clock runs its own code; only the time is simulated. A repetition takes a known number of milliseconds, times
 autocorrelated noise, times a slowness that fades while the GPU's clocks rise. Prints a table in Markdown.

@@ -1,4 +1,4 @@
-"""What is to be known of a GPU, in ten minutes and one folder: ``make cuda``.
+"""Measure a GPU in ten minutes and write a report to one folder: ``make cuda``.
 
 Each step writes its part of the folder and is not repeated; a run that was stopped goes on. The steps: the tests that
 need a GPU; the clock beside CUDA graphs, Triton's ``do_bench`` and ``torch.utils.benchmark``; the memory beside torch's

@@ -43,7 +43,7 @@ def free_memory(device: str) -> None:
 
 @contextmanager
 def memory_freed(device: str) -> Iterator[None]:
-    """Free the memory when the context ends. After a fault of the device, the error stays the one that it caused."""
+    """Free the memory when the context ends. An error stays as it is if freeing fails after it."""
     try:
         yield
     except BaseException:

@@ -80,7 +80,7 @@ def measure(
     Args:
         model: the name of a timm model, or a module that takes images (N, channels, height, width).
         input_size: (channels, height, width), or the side of a square image; by default the timm model's own size.
-        counter: ``dispatcher``, or ``thop`` for the counts of the package thop.
+        counter: ``dispatcher``, or ``thop`` for the counts of the package thop, which are the same in every dtype.
         dtype: the number format in which bytes are counted, whatever the format of a module's own weights: ``fp32`` or
             ``tf32``; ``bf16`` or ``fp16``, model and images in that format; ``amp``, autocast on CUDA, where products
             run in 16 bits, norms in float32, and casts count. As for `timm_regnet_ds.bench`.

@@ -14,7 +14,7 @@ __all__ = ["draw_paper_points"]
 
 
 # The paper's points are drawn if their slowest is within this factor of the top of the axis, up or down. Beside the
-# times of a CPU, those of a GPU would lie on the floor.
+# times of a CPU, those of a GPU would all lie at the bottom.
 _SHARED = 10
 
 

@@ -26,7 +26,7 @@ _SHOWN = 6  # families with colours of their own in a picture
 
 @dataclass(frozen=True)
 class _Panel:
-    """One table: its title, its models, the rows that were dropped, and Pearson's r by metric."""
+    """A table, its models with their complexity, and the number of rows that were dropped."""
 
     table: TimmTable
     rows: Sequence[TimedModel]
@@ -125,8 +125,8 @@ def _table(panels: Sequence[_Panel]) -> str:
             + [f"{r:.3f}" for r in panel.r().values()]
             + [f"{np.median([r[m] for r in within]):.3f} ({leads.count(m)})" if within else "–" for m in _LABELS]
         )
-    header = ["device", "rows", "dropped", *(f"r of {m}" for m in _LABELS), *(f"{m}, within" for m in _LABELS)]
-    return markdown([*header[:-3], *(f"within a family: {m}" for m in _LABELS)], rows)
+    header = ["device", "rows", "dropped", *(f"r of {m}" for m in _LABELS)]
+    return markdown([*header, *(f"within a family: {m}" for m in _LABELS)], rows)
 
 
 def _summary(panels: Sequence[_Panel], path: Path) -> Path:
