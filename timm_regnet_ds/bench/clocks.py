@@ -92,10 +92,12 @@ _QUEUED_REPETITIONS = (2, 64)
 
 # torch.cuda._sleep keeps the GPU busy for a number of its cycles. It is calibrated with this number, about 5 ms.
 _CALIBRATION_CYCLES = 10_000_000
-# The sleep lasts this many times the launch of the call, and at least this many milliseconds; if the call is not queued
-# by then, twice as long, up to this many milliseconds.
+# The sleep lasts this many times the launch of the call, and at least this many milliseconds. If the call is not queued
+# by then, the sleep is doubled once, or up to 50 ms, but never beyond 2 s. A host that waits for a result of the GPU
+# waits for any sleep to end, so that longer ones would only take time.
 _SLEEP_LAUNCHES = 1.5
 _MIN_SLEEP_MS = 1.0
+_DOUBLED_SLEEP_MS = 50.0
 _MAX_SLEEP_MS = 2000.0
 
 # A call that takes longer than these milliseconds is timed twice, since six of them would take too long.
@@ -213,12 +215,13 @@ class CudaClock(CpuClock):
         found: list[tuple[float, float]] = []
         cycles_per_ms = self._cycles_per_ms()
         sleep_ms = max(sleep_ms, _MIN_SLEEP_MS)
+        longest = min(max(2 * sleep_ms, _DOUBLED_SLEEP_MS), _MAX_SLEEP_MS)
         end = self._now() + seconds
         while len(found) < needed or self._now() < end:
             steps = self._time_queued(repetition, int(sleep_ms * cycles_per_ms))
             if steps is not None:
                 found.append((sum(launch for launch, _ in steps), sum(run for _, run in steps)))
-            elif 2 * sleep_ms <= _MAX_SLEEP_MS and len(found) < needed:
+            elif 2 * sleep_ms <= longest and len(found) < needed:
                 sleep_ms *= 2
             else:
                 break
