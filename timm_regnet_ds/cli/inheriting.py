@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timm.utils import ParseKwargs
-
 from timm_regnet_ds.scaling import STRATEGIES, ScaledModel, scale
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
+from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
 from timm_regnet_ds.training.saving import save_model
 from timm_regnet_ds.weights import Inherited
 
@@ -39,7 +38,7 @@ def add_commands(commands: Any) -> None:
         command.add_argument("--alpha", type=float, metavar="A", help="instead of a strategy: how much goes to width")
         command.add_argument("--model", metavar="NAME", help="the model, where the checkpoint does not say it")
         command.add_argument(
-            "--model-kwargs", nargs="*", default={}, action=ParseKwargs, metavar="NAME=VALUE", help="its arguments"
+            "--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of timm.create_model"
         )
         command.add_argument(
             "--use-ema", action="store_true", help="take the moving average of a checkpoint of train.py"
@@ -61,22 +60,21 @@ def _run(command: str, options: argparse.Namespace) -> None:
         raise ValueError(f"{options.output} exists already: choose another --output")
     if options.factor is not None:
         _check_direction(command, options.factor)
-    base = model_of(
-        read_checkpoint(options.checkpoint, options.trust, options.use_ema), options.model or "", **options.model_kwargs
-    )
+    kwargs = parse_model_kwargs(options.model_kwargs)
+    base = model_of(read_checkpoint(options.checkpoint, options.trust, options.use_ema), options.model or "", **kwargs)
     scaled = scale(
         base,
         options.factor,
         to=options.to,
         strategy=options.strategy,
         alpha=options.alpha,
-        base_args=options.model_kwargs,
+        base_args=kwargs,
         inherit_exactly=options.inherit_exactly,
     )
     _check_direction(command, scaled.factor)
     classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*inherited", UserWarning)  # what is printed says it
+        warnings.filterwarnings("ignore", ".*inherited", UserWarning)  # the printed lines say it
         model: Any = scaled.create(inherit=base, exact=options.exact, **classes)
     save_model(model, options.output)
     print("\n".join(_lines(scaled, model.inherited, Path(options.checkpoint), Path(options.output))))

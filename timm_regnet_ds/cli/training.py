@@ -7,23 +7,23 @@ from typing import Any
 
 from timm.models import create_model
 
-from timm_regnet_ds.complexity import measure
+from timm_regnet_ds.complexity import check_name, measure
 from timm_regnet_ds.latency.cards import predictor
 from timm_regnet_ds.training.card import CardFields
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
 from timm_regnet_ds.training.export import export_onnx
 from timm_regnet_ds.training.hub import pull_from_hub, push_to_hub, save_for_hub
-from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
+from timm_regnet_ds.training.model_kwargs import explain_arguments, parse_model_kwargs
 from timm_regnet_ds.training.recipes import list_recipes, recipe_path
 
 __all__ = ["add_commands"]
 
-# What the card states of a model, and only its owner knows.
+# Fields of the card that the user states.
 _CARD_HELP = {
     "description": "a sentence that says what the model is",
     "latency": "measured time, with device and setting",
     "recipe": "how it was trained (default: the checkpoint's --config)",
-    "dataset": "on what it was trained",
+    "dataset": "the data that it was trained on",
     "accuracy": "such as '91.2%% top-1'",
     "command": "the command that measured the accuracy",
     "license": "an identifier that the Hub knows",
@@ -37,7 +37,7 @@ def add_commands(commands: Any) -> None:
     recipes.set_defaults(run=_list)
     actions = recipes.add_subparsers(metavar="ACTION")
     for action, run, text in (
-        ("show", _show, "print a recipe, with what of its paper train.py cannot say"),
+        ("show", _show, "print a recipe; its comments say what train.py cannot do of its paper"),
         ("path", _path, "print the file of a recipe, for train.py --config"),
     ):
         parser = actions.add_parser(action, help=text)
@@ -114,7 +114,9 @@ def _export(options: argparse.Namespace) -> None:
     if options.checkpoint is not None:
         model = model_of(read_checkpoint(options.checkpoint, options.trust), options.model, **kwargs)
     else:
-        model = create_model(options.model, pretrained=":" in options.model, **kwargs)
+        check_name(options.model)
+        with explain_arguments(options.model):
+            model = create_model(options.model, pretrained=":" in options.model, **kwargs)
     difference = export_onnx(model, options.output, options.img_size)
     print(f"{options.output}: written and checked; its logits differ from the model's by at most {difference:.1g}")
 

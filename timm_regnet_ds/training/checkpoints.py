@@ -22,6 +22,8 @@ from timm_regnet_ds.common.text import first_line
 from timm_regnet_ds.complexity import build_without_weights
 from timm_regnet_ds.scaling.building.timm_args import shapes_of
 
+from .model_kwargs import explain_arguments
+
 __all__ = ["Checkpoint", "model_of", "read_checkpoint"]
 
 # Options of train.py that are arguments of create_model, by the argument's name.
@@ -32,7 +34,7 @@ _DATA_OPTIONS = ("mean", "std", "interpolation", "crop_pct")
 _EMA = ("state_dict_ema", "model_ema")
 # The files of timm's save_for_hf.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-# As many differing keys are named in an error.
+# Names listed in an error message.
 _NAMED = 3
 
 
@@ -65,11 +67,12 @@ def read_checkpoint(path: str | Path, trust: bool = False, use_ema: bool | None 
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds more than tensors and plain values, is damaged, or holds no weights.
+        ValueError: the file holds more than tensors and plain values, is damaged, or holds no weights; or ``use_ema``
+            is True and the file has no moving average.
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path, trust)
+        return _read_folder(path, trust, use_ema)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
     if path.suffix == ".safetensors":
@@ -82,7 +85,8 @@ def read_checkpoint(path: str | Path, trust: bool = False, use_ema: bool | None 
     keys = ("state_dict", "model") if use_ema is False else (*_EMA, "state_dict", "model")
     state = next((content[key] for key in keys if key in content), content)
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path} holds no state dict: {', '.join(map(str, list(content)[:_NAMED]))}")
+        entries = ", ".join(map(str, list(content)[:_NAMED])) or "none"
+        raise ValueError(f"{path} holds no state dict; its first entries are: {entries}")
     options = content.get("args") if state is not content else None
     options = vars(options) if isinstance(options, argparse.Namespace) else {}
     return Checkpoint(path, clean_state_dict(dict(state)), options.get("model") or content.get("arch") or "", options)
@@ -99,11 +103,11 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, clean_state_dict(state), metadata.get("architecture", ""), model_args=args)
 
 
-def _read_folder(folder: Path, trust: bool) -> Checkpoint:
+def _read_folder(folder: Path, trust: bool, use_ema: bool | None) -> Checkpoint:
     path = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{folder} has neither {' nor '.join(_WEIGHTS)}")
-    weights = read_checkpoint(path, trust)
+    weights = read_checkpoint(path, trust, use_ema)
     config_path = folder / "config.json"
     if not config_path.is_file():
         return replace(weights, path=folder)
@@ -121,7 +125,7 @@ def _read_folder(folder: Path, trust: bool) -> Checkpoint:
 def _images(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """How images are prepared, as options of ``train.py``, where a saved config and the registered one differ."""
     saved, registered = config.get("pretrained_cfg") or {}, get_pretrained_cfg(name)
-    if registered is None or name == "scaled":  # whose image size follows from its arguments
+    if registered is None or name == "scaled":  # the image size of a scaled model follows from its arguments
         return {}
     own = registered.to_dict()
     given = {key: _tuple(saved[key]) for key in ("input_size", *_DATA_OPTIONS) if key in saved}
@@ -162,8 +166,8 @@ def model_of(checkpoint: Checkpoint, name: str = "", **kwargs: Any) -> nn.Module
         **kwargs: arguments of ``timm.create_model``, beside those that the checkpoint records.
 
     Raises:
-        ValueError: no or an unknown name, or weights of another model. The message names keys and shapes that
-            differ, and the nearest registered model.
+        ValueError: no or an unknown name, arguments that the model does not take, or weights of another model. The
+            message names keys and shapes that differ, and the nearest registered model.
     """
     name = name or checkpoint.model
     if not name:
@@ -173,10 +177,12 @@ def model_of(checkpoint: Checkpoint, name: str = "", **kwargs: Any) -> nn.Module
     args = {**checkpoint.model_args, **_recorded_args(checkpoint.options)} if name == checkpoint.model else {}
     args |= kwargs
     create = partial(create_model, name, **args)
-    wanted = shapes_of(build_without_weights(create))
+    with explain_arguments(name):
+        wanted = shapes_of(build_without_weights(create))
     _check_shapes(checkpoint, name, wanted)
     model: nn.Module = create()
     model.load_state_dict(checkpoint.state)
+    vars(model).setdefault("_model_args", dict(args))  # timm records them since 1.0.31
     if overlay := _data_overlay(checkpoint.options, model) if name == checkpoint.model else {}:
         model.pretrained_cfg = model.default_cfg = {**vars(model)["pretrained_cfg"], **overlay}  # type: ignore[assignment]
     return model

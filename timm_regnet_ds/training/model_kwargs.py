@@ -2,12 +2,15 @@
 
 import argparse
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from timm.utils import ParseKwargs
 
-__all__ = ["mend_timm", "parse_model_kwargs"]
+from timm_regnet_ds.common.text import first_line
+
+__all__ = ["explain_arguments", "mend_timm", "parse_model_kwargs"]
 
 
 def parse_model_kwargs(values: Sequence[str]) -> dict[str, Any]:
@@ -28,6 +31,15 @@ def parse_model_kwargs(values: Sequence[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             kwargs[name] = value
     return kwargs
+
+
+@contextmanager
+def explain_arguments(name: str) -> Iterator[None]:
+    """Raise the TypeError of a model that is built with wrong arguments as a ValueError that names the model."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be built with these arguments: {first_line(error)}") from error
 
 
 def mend_timm() -> None:
