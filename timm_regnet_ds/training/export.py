@@ -1,6 +1,7 @@
 """Models as ONNX files, through timm's own export."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -8,7 +9,6 @@ from timm.utils.onnx import onnx_export
 from torch import nn
 
 from timm_regnet_ds.common.check import check_int
-from timm_regnet_ds.files.atomic import atomic_write
 
 __all__ = ["export_onnx"]
 
@@ -20,7 +20,7 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
 
     Args:
         model: a timm model.
-        path: the file, which is written whole or not at all.
+        path: the file, which is written whole or not at all. Weights of more than 2 GB are in a file beside it.
         img_size: side of the images; by default the model's own.
         opset: version of ONNX's operators.
 
@@ -42,9 +42,15 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
     if img_size is not None:
         sides = [check_int("img_size", img_size)] * 2
     images = torch.randn(2, channels, *sides, generator=torch.Generator().manual_seed(0))
-    with atomic_write(path) as temporary:
-        onnx_export(model.eval(), str(temporary), example_input=images, opset=opset, check=True, use_dynamo=True)
-        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Weights of more than 2 GB are in a second file, which the first one names: both are written under their own names.
+    with TemporaryDirectory(dir=path.parent) as folder:
+        file = Path(folder) / path.name
+        onnx_export(model.eval(), str(file), example_input=images, opset=opset, check=True, use_dynamo=True)
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
+        for written in sorted(Path(folder).iterdir(), reverse=True):  # the weights before the file that names them
+            written.replace(path.with_name(written.name))
     with torch.inference_mode():
         return float((model(images) - torch.from_numpy(logits)).abs().max())
