@@ -1,1 +1,1 @@
-"""Sharing trained models on the Hugging Face Hub, and checkpoints of timm."""
+"""Recipes and checkpoints of timm's scripts, and trained models as files, on the Hugging Face Hub and as ONNX."""

@@ -51,13 +51,14 @@ _PAPERS = {
 
 @dataclass(frozen=True)
 class CardFields:
-    """What only the user can say of a model. The card states what is missing.
+    """What the user states about a model. The card says "not stated" for what is missing.
 
     Args:
-        description: a sentence that takes the place of the generated one.
-        latency: its time with the device and setting, such as ``2.1 ms for one image on one thread of an i7-9700``.
+        description: a sentence that replaces the generated one.
+        latency: its measured time with device and setting, such as
+            ``2.1 ms for one image on one thread of an i7-9700``.
         recipe: how it was trained, such as the name of a recipe.
-        dataset: on what it was trained; a dataset of the Hub by its name.
+        dataset: the data that it was trained on; for a dataset of the Hub, its name there.
         accuracy: such as ``91.2% top-1 on the validation images``.
         command: the command that measured the accuracy.
         license: an identifier that the Hub knows; by default that of the pretrained config, or ``apache-2.0``.
@@ -113,7 +114,7 @@ def card_sections(model: nn.Module, repo_id: str, stated: CardFields, stock: str
         model: a timm model.
         repo_id: the repository that the card's example loads.
         stated: what the user states.
-        stock: timm's architecture under which the model is pushed, if that is not its own.
+        stock: timm's architecture under which the model is pushed; empty if it is pushed under its own name.
     """
     name = architecture_of(model)
     needs_package = not stock and name in list_models()
@@ -141,12 +142,20 @@ Latency: {stated.latency or f"not measured; `timm-regnet-ds bench hf-hub:{repo_i
 
 - Recipe: {stated.recipe or "not stated"}
 - Dataset: {stated.dataset or "not stated"}
-- Accuracy: {stated.accuracy or "not stated"}{f", measured with `{stated.command}`" if stated.command else ""}
+- Accuracy: {_accuracy(stated)}
 
 ## License
 
 {license_of(model, stated)}
 """
+
+
+def _accuracy(stated: CardFields) -> str:
+    if not stated.command:
+        return stated.accuracy or "not stated"
+    if not stated.accuracy:
+        return f"not stated; `{stated.command}` measures it"
+    return f"{stated.accuracy}, measured with `{stated.command}`"
 
 
 def citation_of(model: nn.Module, stated: CardFields) -> str:

@@ -5,6 +5,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -67,7 +68,8 @@ def push_to_hub(
 
     Args:
         model: a timm model.
-        repo_id: ``user/name``. If the repository has a README.md, it is not changed.
+        repo_id: ``user/name``. If the repository has a README.md, it is not changed, and fields of the card cause a
+            warning.
         stock: push the model under timm's own architecture, so that it loads where this package is not installed.
         model_args: arguments of ``create_model``, if timm did not record those that the model was created with.
         card: fields of `CardFields`.
@@ -89,6 +91,8 @@ def push_to_hub(
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
             if api.file_exists(repo_id, "README.md", revision=revision):
                 (Path(folder) / "README.md").unlink()
+                if any((card or {}).values()):
+                    warnings.warn(f"{repo_id} has a README.md, which is not changed: no card is pushed", stacklevel=2)
             return api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
@@ -107,7 +111,7 @@ def save_for_hub(
     model_args: dict[str, Any] | None = None,
     card: dict[str, str] | None = None,
 ) -> None:
-    """Write what `push_to_hub` uploads; the arguments are its own.
+    """Write the files that `push_to_hub` uploads. The arguments are those of `push_to_hub`.
 
     ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads it.
     """
@@ -122,7 +126,7 @@ def save_for_hub(
     text = front_matter(model, fields) + title + card_sections(model, repo_id, fields, stock_name) + cited
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent) as temporary:  # whatever fails, files in the folder stay as they were
+    with TemporaryDirectory(dir=folder.parent) as temporary:  # if writing fails, the folder's files stay as they were
         save_for_hf(pushed, temporary, model_args=args, safe_serialization=True)
         _rewrite_config(Path(temporary, "config.json"))
         Path(temporary, "README.md").write_text(text, encoding="utf-8")
@@ -203,7 +207,7 @@ def _reason(error: BaseException) -> str:
 _REASONS = {
     401: "the Hub has no such repository, or the token is wrong or missing ('hf auth login', or HF_TOKEN)",
     403: "the token does not allow it",
-    404: "the Hub has no such repository or revision, or the token cannot see it",
+    404: "the Hub has no such repository, revision or file, or the token cannot see it",
 }
 
 
@@ -217,10 +221,10 @@ def _model_args(model: Any, overrides: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _rewrite_config(path: Path) -> None:
-    """Remove from timm's config what other libraries stumble over, and what belongs to other weights.
+    """Remove from timm's config what transformers refuses, and what describes other weights.
 
-    timm reads the number of classes from the top level. transformers passes it to ``create_model`` beside
-    ``model_args``, so that there it would stand twice.
+    timm reads the number of classes from the top level. transformers passes that number to ``create_model`` beside
+    ``model_args``, so that it must not be among these too.
     """
     config = json.loads(path.read_text(encoding="utf-8"))
     config.get("model_args", {}).pop("num_classes", None)

@@ -1,4 +1,4 @@
-"""Models saved for timm: a folder, or one file that says what it holds."""
+"""Models saved for timm: as a folder, or as one file whose metadata names the architecture."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def save_model(model: nn.Module, path: str | Path) -> None:
             which ``timm.create_model("local-dir:…", pretrained=True)`` builds the model.
 
     Raises:
-        FileExistsError: something is there already.
+        FileExistsError: ``path`` exists already.
     """
     path = Path(path)
     if path.exists():

@@ -15,7 +15,7 @@ from .card import architecture_of
 
 __all__ = ["stock_model"]
 
-# Arguments of every entrypoint; others would describe another network than the one of that name.
+# Arguments that every entrypoint takes. With any other argument, the network is not the one of that name.
 _COMMON = {"num_classes", "in_chans", "global_pool", "drop_rate", "drop_path_rate", "output_stride"}
 _RECIPE = {"base", "base_args", "factor", "strategy", "alpha", "sizes", "inherit_exactly"}
 
