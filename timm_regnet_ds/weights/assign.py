@@ -43,7 +43,7 @@ def assign(
         else:
             maps[name] = [index_map(dim, policy) for dim in plan.dims[name]]
             weight = _assign_one(plan, name, old.to(new), new, maps[name], generator)
-            _settle_new(plan, name, base, weight, maps[name])
+            _set_new(plan, name, base, weight, maps[name])
         if name in plan.dims and weight.is_floating_point() and weight.ndim:
             _rescale(plan, name, weight)
         target.copy_(weight)
@@ -57,7 +57,7 @@ def _fits(plan: Plan, name: str, old: Tensor, new: Tensor) -> bool:
 def _assign_one(
     plan: Plan, name: str, old: Tensor, new: Tensor, maps: Sequence[Map], generator: torch.Generator
 ) -> Tensor:
-    """The base's values at their places; old outputs do not see new inputs."""
+    """The base's values at the indices that the maps give; weights from new inputs to old outputs are zero."""
     weight = new.clone()
     inputs = plan.input_axes(name)
     if name in plan.standardized:
@@ -99,8 +99,8 @@ def _split_copies(
         spread = weight[_at([*rows[:axis], old, *rows[axis + 1 :]])].std().nan_to_num()
         difference = torch.randn(difference.shape, generator=generator, dtype=weight.dtype) * spread * 0.1
     weight[_at(rows)] = difference
-    # Each old channel pays for its copies.
-    at = {int(source): int(place) for place, source in zip(old, maps[axis].source[old], strict=True)}
+    # The differences are subtracted from the weight of the old channel, so that the sum stays.
+    at = {int(source): int(index) for index, source in zip(old, maps[axis].source[old], strict=True)}
     owners = torch.tensor([at[int(source)] for source in maps[axis].source[copies]])
     rows[axis] = np.arange(weight.shape[axis])
     view = weight[_at(rows)].index_add(axis, owners, -difference)
@@ -108,19 +108,19 @@ def _split_copies(
 
 
 def _pack(plan: Plan, name: str, old: Tensor, weight: Tensor, maps: Sequence[Map]) -> Tensor:
-    """Groups that share a grown group read their own part of it."""
+    """A weight whose groups read their own part of the grown group that they share."""
     (groups, _), (width, wide) = plan.packed[name]
     per_group = old.shape[0] // groups
-    for place in maps[0].where(OLD):
-        row = int(maps[0].source[place])
-        start = (row // per_group) % (wide // width) * width
-        weight[place] = 0
-        weight[place, start : start + width] = old[row]
+    for output in maps[0].where(OLD):
+        source = int(maps[0].source[output])
+        start = (source // per_group) % (wide // width) * width
+        weight[output] = 0
+        weight[output, start : start + width] = old[source]
     return weight
 
 
-def _settle_new(plan: Plan, name: str, base: Mapping[str, Tensor], weight: Tensor, maps: Sequence[Map]) -> None:
-    """New outputs that have to be zero, or the mean of the old ones; and the scales of the norms over them."""
+def _set_new(plan: Plan, name: str, base: Mapping[str, Tensor], weight: Tensor, maps: Sequence[Map]) -> None:
+    """Set new outputs that have to be zero or the mean of the old ones, and the scales of the norms over them."""
     inputs = plan.input_axes(name)
     axes = [k for k in range(len(maps)) if k not in inputs and len(maps[k].where(MEAN, ZERO))]
     if not axes:

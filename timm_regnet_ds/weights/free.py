@@ -1,4 +1,4 @@
-"""Weights that read inputs which are zero anyway: fresh ones, so that gradients reach what makes the inputs."""
+"""Fresh values for weights whose inputs are zero, so that gradients reach the layers that compute these inputs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

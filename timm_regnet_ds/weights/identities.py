@@ -1,4 +1,4 @@
-"""Added blocks that pass on what they take, and can learn."""
+"""Changes added blocks so that they return their input, and can still learn."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -211,7 +211,7 @@ def _pass_through(
 # Combinations of layers that are tried.
 _TRIALS = 60
 
-# Added before an activation and taken back by the norm after it: so far from zero, GELU and its like are identities.
+# Added before an activation and subtracted by the norm after it: that far above zero, GELU returns its input.
 _SHIFT = 30.0
 
 
@@ -291,14 +291,14 @@ def become_projection(
     if conv.groups != 1 or (conv.in_channels, conv.out_channels) != (taken.grown, made.grown):
         return None
     ins, outs = index_map(taken, policy), index_map(made, policy)
-    places = {int(ins.source[i]): int(i) for i in ins.where(OLD)}
+    inputs = {int(ins.source[i]): int(i) for i in ins.where(OLD)}
     rows = torch.from_numpy(outs.where(OLD, COPY))
     conv.weight[rows] = 0
     middle = [k // 2 for k in conv.kernel_size]
     for row in rows.tolist():
         source = int(outs.source[row])
-        if source in places:
-            conv.weight[row, places[source], middle[0], middle[1]] = 1
+        if source in inputs:
+            conv.weight[row, inputs[source], middle[0], middle[1]] = 1
     if conv.bias is not None:
         conv.bias[rows] = 0
     for norm in norms:

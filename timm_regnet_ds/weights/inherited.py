@@ -28,7 +28,7 @@ class Widened:
     fraction: bool
 
     def new_elements(self) -> Tensor:
-        """A mask of the parameter's shape that is True for what does not stand at its place of the base."""
+        """A mask of the parameter's shape: False for elements of the base, True for all others, also copies."""
         old = torch.ones((), dtype=torch.bool)
         for axis, found in enumerate(self.maps):
             shape = [1] * len(self.maps)

@@ -9,10 +9,10 @@ __all__ = ["Unifier"]
 
 
 class _Overhang(NamedTuple):
-    """A cut of the grown model that is so far behind the base's that less follows it than in the base.
+    """A cut after which the grown model has fewer channels than the base.
 
-    So it is in a deeper model whose widths grow from block to block: what an added block has added is in front of the
-    cut, and gives way where both parts are joined again.
+    This happens in a deeper model whose widths grow from block to block: the channels that an added block has added
+    are in front of the cut, and they give way where both parts are joined again.
 
     Attributes:
         at: where the two models cut.
@@ -30,8 +30,7 @@ class Unifier:
     """Binds dimensions to each other, and collects what does not fit.
 
     Attributes:
-        prefix: whether the base's channels come first wherever new channels give way: so it is where depth alone
-            grows.
+        prefix: whether the base's channels come first wherever new channels give way, as they do if depth alone grows.
         overhangs: cuts whose parts have not been joined yet.
         conflicts: a line for each pair of dimensions that do not fit. The weights may still be inherited exactly,
             which verification tells.
@@ -177,7 +176,7 @@ class Unifier:
         return halves[1]
 
     def _overhanging(self, whole: Dim, start: Size, end: Size) -> Dim | None:
-        """A part of what is cut so late in the grown model that what follows would shrink, or would not be first."""
+        """A part of a dimension whose cut is an `_Overhang`, or is treated as one; None for an ordinary cut."""
         if end == whole.size:
             return next((f.rest for f in self.overhangs if f.at == start and resolve(f.whole) is whole), None)
         late = (whole.base - end[0]) - (whole.grown - end[1])
@@ -198,7 +197,7 @@ class Unifier:
         return concat(parts)
 
     def give_way(self, pieces: Sequence[Dim], follow: Size) -> list[Dim]:
-        """A concatenation of pieces and a leaf of some size, which takes the place of new channels in front of it."""
+        """A concatenation of pieces and a leaf of the size ``follow``, which takes over new channels in front of it."""
         pieces = list(pieces)
         new = 0
         while pieces and (follow[0] > follow[1] + new or self.prefix):
@@ -219,7 +218,7 @@ class Unifier:
         return [*pieces, Leaf(follow[0], follow[1] + new)]
 
     def finish(self) -> None:
-        """Take the cuts as they are whose parts were not joined."""
+        """Unify what was cut with its two parts, where these were not joined."""
         for found in self.overhangs:
             self.unify(found.whole, concat([found.first, found.rest]))
 

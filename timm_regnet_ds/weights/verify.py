@@ -19,7 +19,9 @@ def outputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def compare(base: Sequence[Tensor], grown: Sequence[Tensor], dims: Sequence[list[Dim] | None]) -> float:
-    """The largest difference, as a share of the largest of the base's values; at their places where there are new ones.
+    """The largest difference of the outputs, as a share of the largest of the base's values.
+
+    Where an output of the grown model has new values, only those that correspond to the base's are compared.
 
     Returns:
         ``inf`` where an output is not finite, or where it is not known which of its values are the base's.

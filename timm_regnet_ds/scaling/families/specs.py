@@ -20,8 +20,8 @@ class ScalingSpec:
 
     Attributes:
         depth: rules for numbers of blocks; empty if they are hard-coded in the class.
-        exact_depth: rules that take the place of those for depth where the base's weights are to be inherited exactly;
-            empty if they are the same. Other stages keep their depth: their blocks have no shortcut.
+        exact_depth: rules that replace those of ``depth`` where the base's weights are to be inherited exactly; empty
+            if they are the same. The other stages keep their depth, because their blocks cannot become identities.
         width: rules for numbers of channels, group widths and numbers of heads.
         multiple: the sides of images are rounded to multiples of this; an int, or a function of the arguments.
         img_size: names of the arguments that hold the side of images.

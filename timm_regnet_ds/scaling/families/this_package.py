@@ -69,7 +69,7 @@ def _deeper_rexnet(args: Args, multipliers: Multipliers) -> Args:
             [i for i, stride in enumerate(found) if stride != 1 and i] for found in (cfg.strides, strides)
         )
         slower = max((old / new for old, new in zip(starts, new_starts, strict=True)), default=0.0)
-        step = (cfg.last_width - cfg.first_width) / (len(cfg.strides) - 1) * slower
+        step = (cfg.last_width - cfg.first_width) / max(len(cfg.strides) - 1, 1) * slower
         new["last_width"] = max(cfg.last_width, math.ceil(cfg.first_width + step * (len(strides) - 1)))
     return args | {"model_cfg": replace(cfg, **new)}
 

@@ -23,6 +23,7 @@ from timm_regnet_ds.scaling.fitting.target import Target
 from timm_regnet_ds.scaling.fitting.transform import apply_rules
 from timm_regnet_ds.scaling.scale import Scaler
 from timm_regnet_ds.weights import Inherited, inherit
+from timm_regnet_ds.weights.inherited import EXACT
 
 __all__ = ["CASES", "markdown_text", "measure_case", "run"]
 
@@ -214,7 +215,7 @@ def markdown_text(rows: Iterable[dict[str, Any]]) -> str:
     lines = []
     for case in cases:
         errors = [found[case]["error"] for found in by_class.values() if case in found]
-        exact = sum(error is not None and error < 1e-4 for error in errors)
+        exact = sum(error is not None and error < EXACT for error in errors)
         failed = sum(error is None for error in errors)
         lines.append(f"- {case}: {exact} of {len(errors)} exact (below 1e-4), {failed} without a result.")
     lines += ["", f"| class | architecture | {' | '.join(cases)} | why not exact |"]
@@ -224,7 +225,7 @@ def markdown_text(rows: Iterable[dict[str, Any]]) -> str:
         reasons = dict.fromkeys(
             f"{case}: {row['reasons'][0]}"
             for case, row in found.items()
-            if row.get("reasons") and not (row["error"] is not None and row["error"] < 1e-4)
+            if row.get("reasons") and not (row["error"] is not None and row["error"] < EXACT)
         )
         lines.append(f"| {class_name} | {name} | {' | '.join(cells)} | {'; '.join(reasons).replace('|', '/')} |")
     return "\n".join(lines) + "\n"
@@ -236,4 +237,4 @@ def _cell(row: dict[str, Any] | None) -> str:
     error = row["error"]
     if error is None:
         return "–"
-    return "exact" if error < 1e-4 else f"{error:.1g}" if error < 1e4 else "> 1e4"
+    return "exact" if error < EXACT else f"{error:.1g}" if error < 1e4 else "> 1e4"
