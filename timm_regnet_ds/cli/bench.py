@@ -127,18 +127,27 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _batch_size(text: str) -> int | str:
-    return text if text == "max" else int(text)
+    try:
+        return text if text == "max" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'max'") from None
 
 
 def _size(text: str) -> int | tuple[int, ...]:
-    sides = tuple(int(side) for side in text.split(","))
+    try:
+        sides = tuple(int(side) for side in text.split(","))
+    except ValueError:
+        sides = ()
     if len(sides) not in (1, 3):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a side nor channels,height,width")
     return sides[0] if len(sides) == 1 else sides
 
 
 def _share(text: str) -> float:
-    return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, such as 1% or 0.01") from None
 
 
 def _settings(options: argparse.Namespace) -> list[dict[str, Any]]:

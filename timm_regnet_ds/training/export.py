@@ -9,6 +9,7 @@ from timm.utils.onnx import onnx_export
 from torch import nn
 
 from timm_regnet_ds.common.check import check_int
+from timm_regnet_ds.common.text import first_line, format_size
 
 __all__ = ["export_onnx"]
 
@@ -19,7 +20,7 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
     Unlike timm's ``onnx_export.py``, this takes any model, those from generators and scaled ones among them.
 
     Args:
-        model: a timm model.
+        model: a timm model, which is set to evaluation mode.
         path: the file, which is written whole or not at all. Weights of more than 2 GB are in a file beside it.
         img_size: side of the images; by default the model's own.
         opset: version of ONNX's operators.
@@ -29,7 +30,7 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed.
-        ValueError: an invalid size.
+        ValueError: an invalid size, or one that the model does not take.
     """
     try:
         import onnxruntime
@@ -42,15 +43,19 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
     if img_size is not None:
         sides = [check_int("img_size", img_size)] * 2
     images = torch.randn(2, channels, *sides, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            expected = model.eval()(images)
+    except (AssertionError, RuntimeError) as error:
+        raise ValueError(f"the model does not take images of {format_size(sides)}: {first_line(error)}") from error
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Weights of more than 2 GB are in a second file, which the first one names: both are written under their own names.
     with TemporaryDirectory(dir=path.parent) as folder:
         file = Path(folder) / path.name
-        onnx_export(model.eval(), str(file), example_input=images, opset=opset, check=True, use_dynamo=True)
+        onnx_export(model, str(file), example_input=images, opset=opset, check=True, use_dynamo=True)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         for written in sorted(Path(folder).iterdir(), reverse=True):  # the weights before the file that names them
             written.replace(path.with_name(written.name))
-    with torch.inference_mode():
-        return float((model(images) - torch.from_numpy(logits)).abs().max())
+    return float((expected - torch.from_numpy(logits)).abs().max())
