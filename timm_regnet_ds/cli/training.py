@@ -123,7 +123,7 @@ def _export(options: argparse.Namespace) -> None:
 
 def _pull(options: argparse.Namespace) -> None:
     model = pull_from_hub(options.repo)
-    print(f"{options.repo}: {measure(model)}; the weights have the Hub's checksum")
+    print(f"{options.repo}: {measure(model)}")
     if options.output is not None:
         save_for_hub(model, options.output, repo_id=options.repo.partition("@")[0])
         print(f"{options.output}: written")

@@ -147,6 +147,9 @@ def pull_from_hub(repo_id: str, *, token: str | None = None, **kwargs: Any) -> n
             is kept, and the same call goes on.
         ValueError: the file has another checksum than the Hub says. It is removed, so that the next call loads it
             again.
+
+    Warns:
+        UserWarning: the cache does not state the checksum, so that the file is not verified.
     """
     name, _, revision = repo_id.partition("@")
     with one_line(repo_id, "was not loaded"):
@@ -160,7 +163,9 @@ def _verify(path: Path, repo_id: str) -> None:
     """Compare a file of huggingface_hub's cache with the checksum by which the cache names it."""
     stored = path.resolve()
     if not re.fullmatch("[0-9a-f]{64}", stored.name):
-        return  # A file that the Hub keeps without git-lfs has no sha256.
+        # Without git-lfs, the Hub states no sha256; without symbolic links, the cache does not name files by it.
+        warnings.warn(f"{repo_id}: the cache does not state the checksum of {path.name}: not verified", stacklevel=3)
+        return
     digest = sha256()
     with open(stored, "rb") as file:
         while block := file.read(1 << 20):
