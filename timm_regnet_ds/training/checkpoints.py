@@ -99,7 +99,10 @@ def _read_safetensors(path: Path) -> Checkpoint:
         state = safetensors.torch.load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a complete safetensors file ({first_line(error)})") from error
-    args = json.loads(metadata.get("model_args", "{}"))
+    try:
+        args = dict(json.loads(metadata.get("model_args", "{}")))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: model_args in its metadata is no JSON object ({first_line(error)})") from error
     return Checkpoint(path, clean_state_dict(state), metadata.get("architecture", ""), model_args=args)
 
 
@@ -150,6 +153,8 @@ def _load(path: Path, trust: bool) -> Mapping[str, Any]:
             f"{path} holds more than tensors and plain values ({needs}), and reading that can execute code; "
             "--trust (trust=True) reads it all the same"
         ) from error
+    except (AttributeError, ImportError) as error:
+        raise ValueError(f"{path} holds an object whose class cannot be imported: {first_line(error)}") from error
     except (RuntimeError, EOFError) as error:
         raise ValueError(f"{path} is not a complete checkpoint ({first_line(error)})") from error
     if not isinstance(content, Mapping):
