@@ -1,6 +1,8 @@
 """Scaled models as text of at most 80 columns and as plain values."""
 
 import json
+import re
+import shlex
 import textwrap
 from collections.abc import Iterable
 from typing import Any
@@ -49,16 +51,17 @@ def format_usage(model: ScaledModel) -> str:
     """
     recipe = model.recipe()
     call = ["timm.create_model(", '"scaled", ', *(f"{name}={value!r}, " for name, value in recipe.items())]
-    options = ["--model scaled", "--model-kwargs", *(f"{name}={value}" for name, value in recipe.items())]
     python = "".join(call).removesuffix(", ").replace("'", '"') + ")"
-    train = _fold(" ".join(options), " \\")
+    kwargs = (shlex.quote(f"{name}={value}".replace("'", '"')) for name, value in recipe.items())
+    train = _fold(" ".join(["--model scaled --model-kwargs", *kwargs]), " \\")
     return f"in Python:\n{_fold(python)}\noptions of timm's train.py:\n{train}"
 
 
 def _fold(text: str, end: str = "") -> str:
-    """Text indented and broken at spaces into lines of at most 80 columns."""
-    lines = textwrap.wrap(text, 78 - len(end), break_long_words=False, break_on_hyphens=False)
-    return f"{end}\n".join(f"  {line}" for line in lines)
+    """Text indented and broken at spaces outside quotes into lines, if possible of at most 80 columns."""
+    joined = re.sub("'[^']*'|\"[^\"]*\"", lambda quoted: quoted[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(joined, 78 - len(end), break_long_words=False, break_on_hyphens=False)
+    return f"{end}\n".join(f"  {line}" for line in lines).replace("\0", " ")
 
 
 def _how(model: ScaledModel) -> str:
