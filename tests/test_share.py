@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
@@ -266,6 +267,15 @@ def test_trust_reads_what_is_refused_without(files):
     checkpoint = read_checkpoint(folder / "evil.pth.tar", trust=True)
     torch.testing.assert_close(logits(model_of(checkpoint).eval()), logits(model), rtol=1e-4, atol=1e-4)
     (folder / "executed").unlink(missing_ok=True)
+
+
+def test_a_checkpoint_of_a_model_that_inherited(files):
+    """Only its own weights are loaded, not those of the base."""
+    folder, model, _ = files
+    checkpoint = read_checkpoint(folder / "last.pth.tar")
+    options = {**checkpoint.options, "model_kwargs": {**SCALED, "inherit": True, "exact": True}}
+    found = model_of(replace(checkpoint, options=options))
+    torch.testing.assert_close(logits(found.eval()), logits(model), rtol=1e-4, atol=1e-4)
 
 
 def test_a_checkpoint_of_another_model(files, monkeypatch):

@@ -28,6 +28,8 @@ __all__ = ["Checkpoint", "model_of", "read_checkpoint"]
 
 # Options of train.py that are arguments of create_model, by the argument's name.
 _MODEL_OPTIONS = {"num_classes": "num_classes", "in_chans": "in_chans", "global_pool": "gp"}
+# Arguments that say with which weights a scaled model begins; a checkpoint has its own weights.
+_INITIAL_WEIGHTS = ("inherit", "exact")
 # Options of train.py that change the images, by the entry of the pretrained config.
 _DATA_OPTIONS = ("mean", "std", "interpolation", "crop_pct")
 # Keys of a moving average of the weights.
@@ -195,7 +197,8 @@ def model_of(checkpoint: Checkpoint, name: str = "", **kwargs: Any) -> nn.Module
 
 def _recorded_args(options: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: options.get(option) for name, option in _MODEL_OPTIONS.items()}
-    return {name: value for name, value in given.items() if value is not None} | dict(options.get("model_kwargs") or {})
+    kwargs = {key: value for key, value in (options.get("model_kwargs") or {}).items() if key not in _INITIAL_WEIGHTS}
+    return {name: value for name, value in given.items() if value is not None} | kwargs
 
 
 def _data_overlay(options: Mapping[str, Any], model: Any) -> dict[str, Any]:
