@@ -343,6 +343,7 @@ def stand_in(tmp_path, monkeypatch):
     (tmp_path / "waiting.py").write_text("import waited_for.models\nfrom waited_for.models import x\n")
     monkeypatch.setattr(hook, "AWAITED", ("waited_for", "models"))
     monkeypatch.setattr(hook, "PACKAGE", "waiting")
+    monkeypatch.setattr(hook, "PARTS", ("waiting",))
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.delenv(hook.SWITCH, raising=False)
     monkeypatch.syspath_prepend(tmp_path)

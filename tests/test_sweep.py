@@ -21,6 +21,7 @@ from torch import nn
 import timm_regnet_ds as trd
 from timm_regnet_ds import spaces
 from timm_regnet_ds.models import AnyNetCfg, RegNetCfg
+from timm_regnet_ds.populations.rows import population_file
 from timm_regnet_ds.populations.sweep import Outcome, Plan, load_plan, measure_sharing, sweep
 from timm_regnet_ds.populations.sweep.data import InMemoryData, open_data
 from timm_regnet_ds.populations.sweep.jobs import SweepJob
@@ -408,10 +409,15 @@ def test_a_row_of_an_older_version_lacks_settings_that_had_their_defaults(plan):
         finished_keys(replace(plan, batch_size=64), tasks)
 
 
-def test_the_committed_study_is_finished():
-    """Rows of the first published version are those of their plan."""
+def test_networks_of_the_committed_study_have_their_complexity():
+    """Version 0.1.0 drew them, with other distributions; what they are and cost stays."""
     plan = load_plan(STUDY / "plan.yaml")
-    assert len(finished_keys(plan, tasks_of(plan))) == 5 * 32
+    rows = {row["space"]: row for row in population_file(STUDY / "rows.jsonl").read()}
+    assert set(rows) == set(plan.spaces)
+    for name, row in rows.items():
+        space = plan.space(name)
+        counted = trd.measure(space.build(space.from_json(row["config"]), num_classes=10, in_chans=1))
+        assert (counted.flops, counted.params, counted.acts) == (row["flops"], row["params"], row["acts"])
 
 
 def test_an_incomplete_row_is_written_again(plan):
