@@ -96,6 +96,22 @@ def test_closed_form_under_autocast(module, moved, of_weights):
     assert (c.bytes, c.weight_bytes) == (moved, of_weights)
 
 
+class WritesIntoBuffer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.zeros(1, 3, 8, 8))
+
+    def forward(self, x):
+        torch.add(x, x, out=self.total)
+        return self.total * 2
+
+
+def test_a_buffer_that_images_are_written_into_depends_on_them():
+    counted = measure(WritesIntoBuffer(), (3, 8, 8))
+    tensor = 4 * 3 * 8 * 8
+    assert (counted.bytes, counted.weight_bytes) == (5 * tensor, 0)  # two read, one written; one read, one written
+
+
 def test_flops_params_and_acts_are_the_same_in_every_format():
     def counts(dtype):
         c = measure("test_vit", dtype=dtype)

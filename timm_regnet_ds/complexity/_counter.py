@@ -111,7 +111,7 @@ class DispatchCounter(TorchDispatchMode):
         read = fixed = 0
         is_constant = is_first = True
         written = sum(_sizes(out)) if info.is_kernel else 0
-        for arg in (*args, *kwargs.values()) if kwargs else args:
+        for arg in (*args, *(value for name, value in kwargs.items() if name != "out")) if kwargs else args:
             if type(arg) in _NUMBERS:
                 continue
             for t in (arg,) if isinstance(arg, Tensor) else arg if isinstance(arg, (list, tuple)) else ():
@@ -130,7 +130,8 @@ class DispatchCounter(TorchDispatchMode):
             for t in (out,) if isinstance(out, Tensor) else out if isinstance(out, (list, tuple)) else ():
                 constants[id(t)] = t
         elif info.in_place:
-            constants.pop(id(args[0]), None)
+            changed = kwargs["out"] if kwargs and "out" in kwargs else args[0] if args else kwargs.get("self")
+            constants.pop(id(changed), None)
         if not info.is_kernel or (args and out is args[0] and not info.in_place):
             return 0, 0
         self.operators += 1

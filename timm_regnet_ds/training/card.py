@@ -182,8 +182,11 @@ def _what_it_is(model: Any, name: str, stock: str) -> str:
 def _title(args: dict[str, Any]) -> str:
     strategy = args.get("strategy", {})
     label = strategy.get("name") if isinstance(strategy, dict) else strategy  # a dict is the user's own strategy
-    how = label or f"alpha = {args['alpha']:g}"
-    return describe_scaling(f"`{args['base']}`", how, args["factor"] if "factor" in args else args["resolved"])
+    how = label or (f"alpha = {args['alpha']:g}" if "alpha" in args else "")
+    factor = args.get("factor", args.get("resolved"))
+    if factor is None or not how:  # built from a saved model's sizes alone
+        return f"`{args['base']}`, scaled"
+    return describe_scaling(f"`{args['base']}`", how, factor)
 
 
 def _what_changed(model: Any, args: dict[str, Any]) -> str:
