@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_leaves
 from timm_regnet_ds.complexity import measure
 from timm_regnet_ds.complexity._autocast import AUTOCAST
 
+TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
+
 C, S = 4, 16  # channels and side of the images
 IMAGE = C * S * S  # elements
 
@@ -146,6 +148,7 @@ class Naive(TorchDispatchMode):
         return out
 
 
+@pytest.mark.skipif(TORCH < (2, 6), reason="torch 2.5 shows a dispatch mode more operators than those that it runs")
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "test_efficientnet"])
 def test_an_independent_counter_agrees_for_any_batch(name, dtype):

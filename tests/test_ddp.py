@@ -97,7 +97,7 @@ def runs(tmp_path_factory):
         {"jobs": [killed]},
     ]
     command = [sys.executable, "-W", "ignore", "-c", RANKS, str(EXAMPLES), json.dumps(steps)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return root
 

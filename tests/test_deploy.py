@@ -41,14 +41,6 @@ def model_and_images(request):
     return build(request.param), torch.randn(2, 3, 64, 64)
 
 
-@pytest.fixture
-def _subnormals():
-    """Compiled code of torch 2.5 makes the process flush subnormal numbers to zero, in all tests that follow."""
-    yield
-    torch.set_flush_denormal(False)
-
-
-@pytest.mark.usefixtures("_subnormals")
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
 def test_torch_compile():
     model, images = build("regnet"), torch.randn(2, 3, 64, 64)
@@ -119,6 +111,7 @@ def test_onnx_as_timms_script_exports_it(name, tmp_path):
     torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # torch 2.5 exports by tracing
 def test_the_command_exports_generated_and_scaled_models(tmp_path, capsys):
     for kwargs in (["regnet", "depth=3", "w0=8", "wa=8.0", "wm=2.0"], ["scaled", "base=test_resnet", "factor=2"]):
         path = tmp_path / f"{kwargs[0]}.onnx"

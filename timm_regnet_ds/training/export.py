@@ -53,7 +53,9 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
     # Weights of more than 2 GB are in a second file, which the first one names: both are written under their own names.
     with TemporaryDirectory(dir=path.parent) as folder:
         file = Path(folder) / path.name
-        onnx_export(model, str(file), example_input=images, opset=opset, check=True, use_dynamo=True)
+        # torch.export of torch 2.5 fixes the size of the batch in the file.
+        use_dynamo = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
+        onnx_export(model, str(file), example_input=images, opset=opset, check=True, use_dynamo=use_dynamo)
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
         (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         for written in sorted(Path(folder).iterdir(), reverse=True):  # the weights before the file that names them
