@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from call_module import Call
 from timm.models import create_model
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -15,17 +16,6 @@ TORCH = tuple(map(int, torch.__version__.split(".")[:2]))
 
 C, S = 4, 16  # channels and side of the images
 IMAGE = C * S * S  # elements
-
-
-class Call(nn.Module):
-    def __init__(self, function, **modules):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def tokens(x):

@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from call_module import Call
 from calls import params_and_memory_of_measuring
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,19 +26,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from timm_regnet_ds import complexity
 from timm_regnet_ds.complexity import Counts, _operators, build_without_weights, measure, register_formula
-
-
-class Call(nn.Module):
-    """A function of images, with the modules that it uses."""
-
-    def __init__(self, function, **modules):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 @pytest.fixture

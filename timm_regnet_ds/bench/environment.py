@@ -4,13 +4,13 @@ import functools
 import platform
 import subprocess
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 
 import timm_regnet_ds
+from timm_regnet_ds.common.processor import processor_name
 
 __all__ = ["device_name", "environment"]
 
@@ -36,15 +36,7 @@ def device_name(device: str) -> str:
     """The name of the GPU, or of the processor."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _processor() or platform.machine()
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return processor_name() or platform.machine()
 
 
 # Fields of nvidia-smi --query-gpu, and their names in a row. torch.utils.collect_env has no clocks, and it takes

@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timm_regnet_ds.scaling import STRATEGIES, ScaledModel, scale
+from timm_regnet_ds.scaling import ScaledModel, scale
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
 from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
 from timm_regnet_ds.training.saving import save_model
 from timm_regnet_ds.weights import Inherited
+
+from .scaling import add_scaling_options
 
 __all__ = ["add_commands"]
 
@@ -32,10 +34,7 @@ def add_commands(commands: Any) -> None:
         command.add_argument(
             "--output", required=True, metavar="PATH", help="the folder, or the .safetensors file, that is written"
         )
-        command.add_argument("--to", metavar="TARGET", help="flops, params or acts: 16gf, 25mp, 12ma")
-        command.add_argument("--factor", type=float, metavar="S", help="instead of a target: by how much flops grow")
-        command.add_argument("--strategy", default="dWr", help=f"one of {', '.join(STRATEGIES)} (default: dWr)")
-        command.add_argument("--alpha", type=float, metavar="A", help="instead of a strategy: how much goes to width")
+        add_scaling_options(command)
         command.add_argument("--model", metavar="NAME", help="the model, where the checkpoint does not say it")
         command.add_argument(
             "--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of timm.create_model"

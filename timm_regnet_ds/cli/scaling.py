@@ -15,7 +15,7 @@ from timm_regnet_ds.scaling.reports.text import (
     to_dict,
 )
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "add_scaling_options"]
 
 
 def add_commands(commands: Any) -> None:
@@ -24,12 +24,9 @@ def add_commands(commands: Any) -> None:
     scaling.add_argument(
         "model", nargs="?", metavar="MODEL", help="its name; with --all, a pattern such as 'convnext*'"
     )
-    scaling.add_argument("--to", metavar="TARGET", help="flops, params or acts: 16gf, 25mp, 12ma")
-    scaling.add_argument("--factor", type=float, metavar="S", help="instead of a target: by how much flops grow")
+    add_scaling_options(scaling)
     scaling.add_argument("--latency-ms", type=float, metavar="MS", help="instead of a target: the most milliseconds")
     _add_card(scaling)
-    scaling.add_argument("--strategy", default="dWr", help=f"one of {', '.join(STRATEGIES)} (default: dWr)")
-    scaling.add_argument("--alpha", type=float, metavar="A", help="instead of a strategy: how much goes to width")
     scaling.add_argument(
         "--group-width", type=float, metavar="E", help="group widths grow by s^(E/2); default: as widths do"
     )
@@ -53,6 +50,14 @@ def add_commands(commands: Any) -> None:
     growing = commands.add_parser("exponents", help="how params and acts grow with flops, fitted and predicted")
     growing.add_argument("models", nargs="+", metavar="MODEL")
     growing.set_defaults(run=lambda options: print(format_exponents(options.models)))
+
+
+def add_scaling_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how far, and by which strategy, a model is scaled."""
+    parser.add_argument("--to", metavar="TARGET", help="flops, params or acts: 16gf, 25mp, 12ma")
+    parser.add_argument("--factor", type=float, metavar="S", help="instead of a target: by how much flops grow")
+    parser.add_argument("--strategy", default="dWr", help=f"one of {', '.join(STRATEGIES)} (default: dWr)")
+    parser.add_argument("--alpha", type=float, metavar="A", help="instead of a strategy: how much goes to width")
 
 
 def _add_card(parser: argparse.ArgumentParser) -> None:

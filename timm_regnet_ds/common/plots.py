@@ -32,13 +32,17 @@ def new_figure(columns: int = 1, rows: int = 1, width: float = 4.6, height: floa
     return figure, axes
 
 
-def make_log(*axes: Any) -> None:
-    """Make each x or y axis (``axes.xaxis``) logarithmic, with plain numbers at 1, 2 and 5 in each decade."""
+def make_log(*axes: Any, decades: bool = False) -> None:
+    """Make each x or y axis (``axes.xaxis``) logarithmic, with plain numbers at 1, 2 and 5 in each decade.
+
+    With ``decades``, for axes of many decades, the numbers stand at the powers of 10 alone.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+    ticks: dict[str, Any] = {"numticks": 10} if decades else {"subs": (1, 2, 5), "numticks": 8}
     for axis in axes:
         axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+        axis.set_major_locator(LogLocator(**ticks))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(NullFormatter())
 

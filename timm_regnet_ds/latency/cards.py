@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from timm_regnet_ds.common.check import did_you_mean
+from timm_regnet_ds.common.processor import processor_name
 
 from .model import LatencyModel
 
@@ -58,11 +59,7 @@ def card(name: str | None = None) -> LatencyModel:
 def _device_here() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "processor"
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "processor")
+    return processor_name() or "processor"
 
 
 def _of_device(name: str) -> LatencyModel | None:

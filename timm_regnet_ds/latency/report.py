@@ -81,17 +81,12 @@ def _plot(fit: Fit, path: Path) -> Path:
     shown = dict(list(families.items())[:_FAMILIES_IN_PLOT])
     figure, axes = new_figure(columns=2, width=5.6, height=max(4.2, 0.17 * len(shown) + 1.2))
     left, right = axes[0]
-    from matplotlib.ticker import LogLocator
-
     times = fit.times()
     left.plot(times, fit.unseen, ".", markersize=3, alpha=0.5)
     ends = np.array([times.min(), times.max()])
     left.plot(ends, ends, color=GREY, linewidth=1)
     left.set(xlabel="measured (ms per batch)", ylabel="predicted without its family (ms per batch)")
-    make_log(left.xaxis, left.yaxis)
-    if ends[1] > 100 * ends[0]:
-        for axis in (left.xaxis, left.yaxis):
-            axis.set_major_locator(LogLocator(numticks=10))
+    make_log(left.xaxis, left.yaxis, decades=ends[1] > 100 * ends[0])
     quartiles = [np.quantile(100 * (fit.unseen[i] / times[i] - 1), (0.25, 0.5, 0.75)) for i in shown.values()]
     low, middle, high = np.transpose(quartiles)
     right.hlines(range(len(shown)), low, high, linewidth=2)

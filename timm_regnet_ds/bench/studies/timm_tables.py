@@ -143,8 +143,6 @@ def _summary(panels: Sequence[_Panel], path: Path) -> Path:
 
 def _draw(panel: _Panel, path: Path) -> Path:
     figure, axes = new_figure(columns=3, width=3.6, height=3.4)
-    from matplotlib.ticker import LogLocator
-
     times = np.array([row.milliseconds / row.batch_size for row in panel.rows])
     shown = list(panel.families())[:_SHOWN]
     of = np.array([row.family if row.family in shown else "" for row in panel.rows])
@@ -156,9 +154,7 @@ def _draw(panel: _Panel, path: Path) -> Path:
             one.plot(x[those], times[those], ".", markersize=4, color=colour, label=family or "others", zorder=i + 1)
         one.set(xlabel=f"{_LABELS[metric]} for an image", ylabel="time for an image (ms)")
         one.set_title(f"{metric}: r = {r[metric]:.3f}", fontsize=9)
-        make_log(one.xaxis, one.yaxis)
-        for axis in (one.xaxis, one.yaxis):  # There are four decades or more.
-            axis.set_major_locator(LogLocator(numticks=10))
+        make_log(one.xaxis, one.yaxis, decades=True)
     axes[0, 0].legend(fontsize=6.5, markerscale=2)
     figure.suptitle(f"{panel.title}: {len(panel.rows)} measurements", fontsize=10)
     return save_figure(figure, path)

@@ -47,11 +47,11 @@ def apply_rules(
     ratio = size[-1] / input_size[-1]
     if spec.make_consistent is not None:
         new = spec.make_consistent(args, new, ratio)
-    depths = _grown(spec.depth, args, new)
+    depths = scaled_sizes(spec.depth, args, new)
     grouped = [rule for rule in spec.width if isinstance(rule, GroupWidth)]
-    widths = _grown([rule for rule in spec.width if not isinstance(rule, GroupWidth)], args, new)
+    widths = scaled_sizes([rule for rule in spec.width if not isinstance(rule, GroupWidth)], args, new)
     width = _width_ratio(widths, depths)
-    groups = _width_ratio(_grown(grouped, args, new), []) if grouped else width
+    groups = _width_ratio(scaled_sizes(grouped, args, new), []) if grouped else width
     achieved = Multipliers(_sum_ratio(depths), width, groups, ratio)
     return ScaledArgs(new, size, achieved, _area_ratio(input_size, size), multipliers)
 
@@ -75,7 +75,7 @@ def _area_ratio(before: tuple[int, int, int], after: tuple[int, int, int]) -> fl
     return fmean(area(after, reduction) / area(before, reduction) for reduction in _REDUCTIONS)
 
 
-def _grown(rules: Sequence[Rule], before: Args, after: Args) -> list[tuple[float, float]]:
+def scaled_sizes(rules: Sequence[Rule], before: Args, after: Args) -> list[tuple[float, float]]:
     """Return (before, after) of each size that the rules scale."""
     return [pair for rule in rules for pair in zip(rule.sizes(before), rule.sizes(after), strict=False)]
 
@@ -98,6 +98,14 @@ _CHOICES = 4  # different results that are tried per axis
 
 # Weight of a deviation from the strategy's multipliers, relative to the same deviation from its flops.
 _SHAPE = 0.3
+
+
+def shape_cost(found: ScaledArgs, ideal: Multipliers) -> float:
+    """The cost of a result's deviations from the strategy's multipliers, in units of the logarithm of flops."""
+    return _SHAPE * sum(
+        power * abs(math.log(getattr(found.achieved, axis) / getattr(ideal, axis)))
+        for axis, power in (("depth", 1), ("width", 2), ("resolution", 2))
+    )
 
 
 def fit_to_factor(
@@ -124,11 +132,7 @@ def fit_to_factor(
 
     def cost(found: ScaledArgs) -> float:
         off = abs(math.log(base.growth(found.achieved, found.area, groups) / factor))
-        shape = sum(
-            power * abs(math.log(getattr(found.achieved, axis) / getattr(ideal, axis)))
-            for axis, power in (("depth", 1), ("width", 2), ("resolution", 2))
-        )
-        return round(off + _SHAPE * shape, 9)  # the same on every machine
+        return round(off + shape_cost(found, ideal), 9)  # the same on every machine
 
     depths = _choices(ideal.depth, lambda by: scaled(by, 1.0)) if spec.depth else [1.0]
     sides = _choices(ideal.resolution, lambda by: scaled(1.0, by))

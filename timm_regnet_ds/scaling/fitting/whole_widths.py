@@ -8,12 +8,9 @@ from timm_regnet_ds.scaling.families.rules import Args
 from timm_regnet_ds.scaling.families.specs import ScalingSpec
 
 from .flops_shares import FlopsShares
-from .transform import ScaledArgs, apply_rules
+from .transform import ScaledArgs, apply_rules, scaled_sizes, shape_cost
 
 __all__ = ["fit_whole_widths", "whole_ratio"]
-
-# Weight of a deviation from the strategy's multipliers, relative to the same deviation from its flops.
-_SHAPE = 0.3
 
 # Multipliers of depth and resolution that are tried, relative to the ideal ones.
 _AROUND = tuple(1.06**step for step in range(-3, 4))
@@ -38,11 +35,7 @@ def fit_whole_widths(
 
     def cost(found: ScaledArgs) -> float:
         off = abs(math.log(base.growth(found.achieved, found.area) / factor))
-        shape = sum(
-            power * abs(math.log(getattr(found.achieved, axis) / getattr(ideal, axis)))
-            for axis, power in (("depth", 1), ("width", 2), ("resolution", 2))
-        )
-        return round(10 * _share_of_fractions(spec, args, found.args) + off + _SHAPE * shape, 9)
+        return round(10 * _share_of_fractions(spec, args, found.args) + off + shape_cost(found, ideal), 9)
 
     found: list[ScaledArgs] = []
     for width in sorted(whole if grows else {1.0, ideal.width}):
@@ -73,6 +66,5 @@ def _around(ideal: float, rest: float, scales: bool, grows: bool) -> list[float]
 
 def _share_of_fractions(spec: ScalingSpec, before: Args, after: Args) -> float:
     """The share of the widths that are no whole multiples of the base's."""
-    pairs = [pair for rule in spec.width for pair in zip(rule.sizes(before), rule.sizes(after), strict=False)]
-    fractions = [abs(new / old - round(new / old)) > 1e-6 for old, new in pairs]
+    fractions = [abs(new / old - round(new / old)) > 1e-6 for old, new in scaled_sizes(spec.width, before, after)]
     return sum(fractions) / len(fractions) if fractions else 0.0
