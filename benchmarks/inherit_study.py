@@ -191,11 +191,10 @@ class Study:
     def run(self) -> Iterator[dict[str, Any]]:
         """Measure what the file lacks."""
         try:
-            for kind in BASES:
-                for arm in (FIRST, ON):
-                    yield from self.arm(Case(kind), arm, "flops")
             for factor, strategy, budget in COMPARISONS:
                 for kind in BASES:
+                    for arm in (FIRST, ON):
+                        yield from self.arm(Case(kind), arm, "flops")
                     for arm in ARMS[budget]:
                         yield from self.arm(Case(kind, factor, strategy), arm, budget)
         except _TimeOverError:

@@ -1,6 +1,7 @@
 """The weights of a grown model from its base's, by index maps."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,18 +36,18 @@ def assign(
     generator = torch.Generator().manual_seed(0)
     maps: dict[str, list[Map]] = {}
     for name, target in into.items():
-        old, new = base.get(plan.names.get(name, "")), fresh[name].to(target)
-        if old is None or name not in plan.dims or not _fits(plan, name, old, new):
-            weight = new.clone()
-        elif new.ndim == 0 or plan.is_same(name):
-            weight = old.to(new).clone()
+        old = base.get(plan.names.get(name, ""))
+        if old is None or name not in plan.dims or not _fits(plan, name, old, target):
+            target.copy_(fresh[name])
+        elif target.ndim == 0 or plan.is_same(name):
+            target.copy_(old)
         else:
             maps[name] = [index_map(dim, policy) for dim in plan.dims[name]]
-            weight = _assign_one(plan, name, old.to(new), new, maps[name], generator)
-            _set_new(plan, name, base, weight, maps[name])
-        if name in plan.dims and weight.is_floating_point() and weight.ndim:
-            _rescale(plan, name, weight)
-        target.copy_(weight)
+            target.copy_(fresh[name])
+            _assign_one(plan, name, old.to(target), fresh[name], target, maps[name], generator)
+            _set_new(plan, name, base, target, maps[name])
+        if name in plan.dims and target.is_floating_point() and target.ndim:
+            _rescale(plan, name, target)
     return maps
 
 
@@ -55,21 +56,37 @@ def _fits(plan: Plan, name: str, old: Tensor, new: Tensor) -> bool:
 
 
 def _assign_one(
-    plan: Plan, name: str, old: Tensor, new: Tensor, maps: Sequence[Map], generator: torch.Generator
-) -> Tensor:
-    """The base's values at the indices that the maps give; weights from new inputs to old outputs are zero."""
-    weight = new.clone()
+    plan: Plan,
+    name: str,
+    old: Tensor,
+    fresh: Tensor,
+    weight: Tensor,
+    maps: Sequence[Map],
+    generator: torch.Generator,
+) -> None:
+    """The base's values at the indices that the maps give; weights from new inputs to old outputs are zero.
+
+    Args:
+        plan: from `trace`.
+        name: of the weight.
+        old: the base's weight.
+        fresh: the weight as its class initializes it.
+        weight: the same; it is changed in place, since a second one of its size may not fit into memory.
+        maps: of its axes.
+        generator: of the differences of copies.
+    """
     inputs = plan.input_axes(name)
     if name in plan.standardized:
         old = old - old.mean(tuple(range(1, old.ndim)), keepdim=True)
         if name in plan.standard_gains:  # the layer divides by the root of the fan-in: the same variance, eps and all
-            old = old * (new[0].numel() / old[0].numel()) ** 0.5
+            old = old * (weight[0].numel() / old[0].numel()) ** 0.5
     if name in plan.packed:
-        return _pack(plan, name, old, weight, maps)
+        _pack(plan, name, old, weight, maps)
+        return
     known = [m.where(OLD, COPY) for m in maps]
     if not all(len(indices) for indices in known):
-        return weight
-    weight[_at(known)] = old[_at([m.source[indices] for m, indices in zip(maps, known, strict=True)])]
+        return
+    weight[_at(known)] = _take(old, [m.source[indices] for m, indices in zip(maps, known, strict=True)])
     if plan.kinds.get(name) == "norm_state" and name.endswith("weight"):
         # A norm that its class begins at zero would keep gradients from its new channels.
         fresh_channels = maps[0].where(FRESH)
@@ -81,8 +98,7 @@ def _assign_one(
         if len(unknown):
             outputs[axis] = unknown
             weight[_at(outputs)] = 0
-        _split_copies(weight, new, maps, axis, generator, exact=name not in plan.standardized)
-    return weight
+        _split_copies(weight, fresh, maps, axis, generator, exact=name not in plan.standardized)
 
 
 def _split_copies(
@@ -94,20 +110,19 @@ def _split_copies(
         return
     old = maps[axis].where(OLD)
     rows = [m.where(OLD, COPY) if k != axis else copies for k, m in enumerate(maps)]
-    difference = fresh[_at(rows)] * _DIFFERENCE if exact else torch.zeros_like(fresh[_at(rows)])
+    difference = _take(fresh, rows).to(weight) * (_DIFFERENCE if exact else 0.0)
     if exact and not difference.abs().sum():
-        spread = weight[_at([*rows[:axis], old, *rows[axis + 1 :]])].std().nan_to_num()
+        spread = _take(weight, [*rows[:axis], old, *rows[axis + 1 :]]).std().nan_to_num()
         difference = torch.randn(difference.shape, generator=generator, dtype=weight.dtype) * spread * 0.1
     weight[_at(rows)] = difference
     # The differences are subtracted from the weight of the old channel, so that the sum stays.
     at = {int(source): int(index) for index, source in zip(old, maps[axis].source[old], strict=True)}
     owners = torch.tensor([at[int(source)] for source in maps[axis].source[copies]])
     rows[axis] = np.arange(weight.shape[axis])
-    view = weight[_at(rows)].index_add(axis, owners, -difference)
-    weight[_at(rows)] = view
+    weight[_at(rows)] = _take(weight, rows).index_add(axis, owners, -difference)
 
 
-def _pack(plan: Plan, name: str, old: Tensor, weight: Tensor, maps: Sequence[Map]) -> Tensor:
+def _pack(plan: Plan, name: str, old: Tensor, weight: Tensor, maps: Sequence[Map]) -> None:
     """A weight whose groups read their own part of the grown group that they share."""
     (groups, _), (width, wide) = plan.packed[name]
     per_group = old.shape[0] // groups
@@ -116,7 +131,6 @@ def _pack(plan: Plan, name: str, old: Tensor, weight: Tensor, maps: Sequence[Map
         start = (source // per_group) % (wide // width) * width
         weight[output] = 0
         weight[output, start : start + width] = old[source]
-    return weight
 
 
 def _set_new(plan: Plan, name: str, base: Mapping[str, Tensor], weight: Tensor, maps: Sequence[Map]) -> None:
@@ -175,5 +189,29 @@ def _mean(plan: Plan, name: str, base: Mapping[str, Tensor], rows: Tensor) -> Te
     return (rows * shaped).mean(0, keepdim=True) / scale.abs().mean()
 
 
-def _at(indices: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], ...]:
-    return np.ix_(*indices)
+def _at(indices: Sequence[NDArray[np.int64]]) -> tuple[Any, ...]:
+    """An index of the elements at some indices of each axis: slices where that is possible, which are faster."""
+    ranges = [_range(found) for found in indices]
+    others = [k for k, found in enumerate(ranges) if found is None]
+    if len(others) > 1:
+        return np.ix_(*indices)
+    return tuple(torch.from_numpy(found) if at is None else at for at, found in zip(ranges, indices, strict=True))
+
+
+def _take(tensor: Tensor, indices: Sequence[NDArray[np.int64]]) -> Tensor:
+    """The elements at some indices of each axis; a view where that is possible."""
+    for axis, found in enumerate(indices):
+        at = _range(found)
+        if at is None:
+            tensor = tensor.index_select(axis, torch.from_numpy(found))
+        else:
+            tensor = tensor.narrow(axis, at.start, at.stop - at.start)
+    return tensor
+
+
+def _range(indices: NDArray[np.int64]) -> slice | None:
+    """Consecutive indices as a slice."""
+    if not len(indices):
+        return slice(0, 0)
+    first, last = int(indices[0]), int(indices[-1])
+    return slice(first, last + 1) if np.array_equal(indices, np.arange(first, last + 1)) else None

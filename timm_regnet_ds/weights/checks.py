@@ -54,8 +54,13 @@ def check_finite(name: str, state: Mapping[str, Tensor], parameters: Collection[
     for key, value in state.items():
         if value.is_meta:
             raise ValueError(f"the weights of {name} are on the meta device: they have no values ({key})")
-        if key in parameters and not torch.isfinite(value).all():
+        if key in parameters and value.numel() and not _is_finite(value):
             raise ValueError(f"the weights of {name} are not finite: {key} has NaN or infinity")
+
+
+def _is_finite(value: Tensor) -> bool:
+    real = torch.view_as_real(value) if value.is_complex() else value
+    return all(bool(torch.isfinite(bound)) for bound in torch.aminmax(real.detach()))  # NaN is the bound of NaN
 
 
 def _listed(names: list[str]) -> str:

@@ -1,9 +1,11 @@
 """Fresh values for weights whose inputs are zero, so that gradients reach the layers that compute these inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .maps import MEAN, ZERO, Map
@@ -43,19 +45,14 @@ def free_zero_inputs(
         maps: of each weight that is partly new, the maps of its axes.
         fresh: the weights as the class initializes them.
     """
-    largest = _largest_inputs(model, inputs)
+    new_inputs = _new_inputs(plan, maps)
+    largest = _largest_inputs(model, inputs, {name.rpartition(".")[0] for name in new_inputs}) if new_inputs else {}
     freed: list[Freed] = []
-    for name, axes_maps in maps.items():
-        module, _, leaf = name.rpartition(".")
-        axes = plan.input_axes(name)
-        if leaf != "weight" or module not in largest or len(axes) != 1:
+    for name, (axis, new) in new_inputs.items():
+        found = largest.get(name.rpartition(".")[0])
+        if found is None or len(found) != len(maps[name][axis].state):  # groups
             continue
-        (axis,) = axes
-        found = largest[module]
-        if len(found) != len(axes_maps[axis].state):  # groups
-            continue
-        new = axes_maps[axis].where(MEAN, ZERO)
-        free = new[(found[new] <= _ZERO * found.max()).numpy()] if len(new) else new
+        free = new[(found[new] <= _ZERO * found.max()).numpy()]
         if len(free):
             weight = model.get_parameter(name)
             at = [slice(None)] * weight.ndim
@@ -65,12 +62,26 @@ def free_zero_inputs(
     return freed
 
 
-def _largest_inputs(model: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
-    """The largest absolute value of each input channel of each convolution and linear layer."""
+def _new_inputs(plan: Plan, maps: Mapping[str, list[Map]]) -> dict[str, tuple[int, NDArray[np.int64]]]:
+    """Of each weight that reads new channels which are zero or a mean, the axis and their indices."""
+    found = {}
+    for name, axes_maps in maps.items():
+        axes = plan.input_axes(name)
+        if name.rpartition(".")[2] != "weight" or len(axes) != 1:
+            continue
+        (axis,) = axes
+        new = axes_maps[axis].where(MEAN, ZERO)
+        if len(new):
+            found[name] = axis, new
+    return found
+
+
+def _largest_inputs(model: nn.Module, inputs: Sequence[Tensor], layers: Container[str]) -> dict[str, Tensor]:
+    """The largest absolute value of each input channel of some convolutions and linear layers."""
     found: dict[str, Tensor] = {}
     handles: list[Any] = []
     for name, module in model.named_modules():
-        if not isinstance(module, (nn.Linear, nn.Conv2d)):
+        if name not in layers or not isinstance(module, (nn.Linear, nn.Conv2d)):
             continue
 
         def hook(module: nn.Module, args: Any, name: str = name) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,8 +95,8 @@ class _Work:
         self, base: nn.Module, grown: nn.Module, between: nn.Module | None, input_size: Sequence[int], images: int
     ) -> None:
         self.grown = grown
-        self.model = copy.deepcopy(grown).cpu().double()
-        reference = _evaluating(copy.deepcopy(base).cpu().double())
+        self.model = _in_float64(grown)
+        reference = _evaluating(_in_float64(base))
         self.alignment = align(reference, self.model, between)
         self.deeper = between is None and bool(self.alignment.added)
         self.base_modules = [name for name, _ in reference.named_modules()]
@@ -267,6 +268,17 @@ _READERS = {
     "group norm": "a GroupNorm",
     "mean": "a mean, norm or softmax",
 }
+
+
+def _in_float64(model: nn.Module) -> nn.Module:
+    """A copy on the CPU; parameters are converted as they are copied, so that no copy in their own format is made."""
+    with torch.no_grad():
+        memo: dict[int, Any] = {
+            id(p): nn.Parameter(p.detach().to("cpu", torch.float64, copy=True), p.requires_grad)
+            for p in model.parameters()
+            if type(p) is nn.Parameter and p.is_floating_point()
+        }
+    return copy.deepcopy(model, memo).cpu().double()
 
 
 def _evaluating(model: nn.Module) -> nn.Module:
