@@ -7,6 +7,7 @@ A run that is stopped continues where it stopped: finished rows are in results.j
 
 import argparse
 import csv
+import math
 import sys
 from pathlib import Path
 
@@ -17,19 +18,38 @@ from timm_regnet_ds.scaling.reports.inheritance import CASES, markdown_text, row
 COVERAGE = Path(__file__).parent.parent / "docs" / "coverage.csv"
 
 
-def smallest() -> dict[str, str]:
-    """Class to its architecture with the fewest flops, of those that scale in depth and width."""
+# A common size: the flops of ResNet-50, Swin-T and ConvNeXt-T.
+COMMON = 4e9
+
+TITLES = {"smallest": "The smallest architectures", "common": "Architectures of a common size"}
+
+# The cases of architectures of that size.
+COMMON_CASES = ("depth 2", "dWr 4")
+
+
+def architectures() -> dict[str, list[tuple[str, str]]]:
+    """(class, architecture) of each class that scales in depth and width, those with the fewest flops first.
+
+    ``smallest`` are those with the fewest flops in their class, ``common`` those whose flops are nearest to `COMMON`,
+    where they are others.
+    """
     with COVERAGE.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["d"] == row["w"] == "1"]
-    found: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: int(row["flops"])):
-        found.setdefault(row["class"], row["architecture"])
-    return found
+    rows.sort(key=lambda row: int(row["flops"]))
+    smallest, common = {}, {}
+    for row in rows:
+        smallest.setdefault(row["class"], row["architecture"])
+    for row in sorted(rows, key=lambda row: abs(math.log(int(row["flops"]) / COMMON))):
+        common.setdefault(row["class"], row["architecture"])
+    order = [row["architecture"] for row in rows]
+    found = {"smallest": smallest.items(), "common": common.items() - smallest.items()}
+    return {size: sorted(pairs, key=lambda pair: order.index(pair[1])) for size, pairs in found.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", help="file of rows, which is continued if it exists")
+    parser.add_argument("--size", action="append", choices=("smallest", "common"), help="(default: both)")
     parser.add_argument("--case", action="append", choices=CASES, help="how models are scaled (default: all ways)")
     parser.add_argument("--only", nargs="*", metavar="CLASS", help="these classes only")
     parser.add_argument(
@@ -37,11 +57,18 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = {name: model for name, model in smallest().items() if not options.only or name in options.only}
     rows = rows_file(options.results)
-    for row in run(chosen, rows, options.case or CASES, options.limit):
-        print(row["class"], row["case"], row["error"], *row["reasons"][:1], file=sys.stderr)
-    print(markdown_text(row for row in rows.read_if_exists() if row["class"] in chosen))
+    chosen = {
+        size: [pair for pair in pairs if not options.only or pair[0] in options.only]
+        for size, pairs in architectures().items()
+    }
+    for size in options.size or chosen:
+        cases = [case for case in options.case or CASES if size == "smallest" or case in COMMON_CASES]
+        for row in run(chosen[size], rows, cases, options.limit):
+            print(row["architecture"], row["case"], row["error"], *row["reasons"][:1], file=sys.stderr, flush=True)
+    for size, pairs in chosen.items():
+        print(f"### {TITLES[size]}\n")
+        print(markdown_text(row for row in rows.read_if_exists() if (row["class"], row["architecture"]) in pairs))
 
 
 if __name__ == "__main__":

@@ -149,18 +149,18 @@ def _perturb(model: nn.Module, images: torch.Tensor) -> None:
 
 
 def run(
-    architectures: dict[str, str], rows: RowsFile, cases: Iterable[str] = CASES, limit: float = 600.0
+    architectures: Iterable[tuple[str, str]], rows: RowsFile, cases: Iterable[str] = CASES, limit: float = 600.0
 ) -> Iterator[dict[str, Any]]:
     """Measure architectures one after the other; rows that the file already has are not measured again.
 
     Args:
-        architectures: class to architecture.
+        architectures: (class, architecture) of each.
         rows: where each row is appended as soon as it is measured.
         cases: which of `CASES` to measure.
         limit: the most seconds of the processor for one row, which other processes do not shorten.
     """
     done = {(row["architecture"], row["case"]) for row in rows.read_if_exists()}
-    for class_name, name in architectures.items():
+    for class_name, name in architectures:
         for case in cases:
             if (name, case) in done:
                 continue
