@@ -1,4 +1,8 @@
-"""Installed is enough: what `import torch` and `import timm` do once this project is installed, in fresh processes."""
+"""Installed is enough: what `import torch` and `import timm` do once this project is installed.
+
+What depends on when torch is imported runs in fresh processes, each of which takes five seconds. The rest runs in forks
+of one process that has imported torch and what else timm needs, but neither timm nor this project.
+"""
 
 import filecmp
 import importlib
@@ -10,6 +14,7 @@ import subprocess
 import sys
 import venv
 import warnings
+from functools import partial
 from importlib.machinery import PathFinder
 from pathlib import Path
 from textwrap import dedent
@@ -42,12 +47,10 @@ def report():
     }))
 """
 
+# torch is imported in the middle of timm, alone in the middle of this package, or by several threads at once.
 ORDERS = {
     "timm": "import timm",
-    "torch": "import torch",
     "package": "import timm_regnet_ds",
-    "from": "from timm.models import create_model",
-    "layers": "import timm.layers",
     "threads": """
         import threading
         names = ["timm", "timm_regnet_ds", "torch", "timm"]
@@ -61,6 +64,64 @@ ORDERS = {
     """,
 }
 
+# What follows an import of torch.
+ORDERS_AFTER_TORCH = {
+    "timm": "import timm",
+    "package": "import timm_regnet_ds",
+    "from": "from timm.models import create_model",
+    "layers": "import timm.layers",
+}
+
+# What torch does at the end of its import.
+END_OF_TORCH = """
+from importlib.metadata import entry_points
+point, = entry_points(group="torch.backends", name="timm_regnet_ds")
+point.load()()
+"""
+
+# Runs each request, a line of JSON, in a fork of its own and answers with the fork's exit code.
+SERVER = """
+import gc, json, os, sys, traceback
+gc.disable()
+import torch
+
+def run(code, folder, path, switches):
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.path.insert(0, path or folder)
+    os.environ.update(switches)
+    try:
+        exec(code, {"__name__": "__main__"})
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+for line in sys.stdin:
+    request = json.loads(line)
+    if "before" in request:
+        exec(request["before"])
+        continue
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = run(**request)
+        finally:
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+os._exit(0)
+"""
+
+WITHOUT_TIMM = """
+import timm
+for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
+    del sys.modules[name]
+"""
+
 # What shall work after `import timm` alone, in any order.
 ISSUE = "timm.create_model('regnetz_500mf_dWr_16gf', device='meta')"
 
@@ -72,37 +133,75 @@ def half_a_model(pretrained=False, **kwargs): ...
 """
 
 
+def clean_environment():
+    return {k: v for k, v in os.environ.items() if "AUTOLOAD" not in k and k != "PYTHONWARNINGS"}
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """Run code in a fresh process, in an empty folder, with a clean environment and `path` before all others."""
+    """Run code in a fresh process, in an empty folder, with a clean environment."""
     cwd = tmp_path_factory.mktemp("cwd")
 
-    def run(code, *options, path="", check=True, **switches):
-        env = {k: v for k, v in os.environ.items() if "AUTOLOAD" not in k and k != "PYTHONWARNINGS"} | switches
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(path), env.get("PYTHONPATH")]))
+    def run(code, **switches):
         # Without garbage collections, which take an eighth of an import's time.
-        command = [sys.executable, *options, "-c", "import gc; gc.disable()\n" + dedent(code)]
+        command = [sys.executable, "-c", "import gc; gc.disable()\n" + dedent(code)]
+        env = clean_environment() | switches
         done = subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=300)
-        assert not check or done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr
         return done
 
     return run
 
 
 @pytest.fixture(scope="module")
-def reports(fresh):
-    def run(code, **options):
-        done = fresh(REPORT + dedent(code), **options)
-        assert "Traceback" not in done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+def server(tmp_path_factory):
+    """A process that has imported torch with its own switch, so that it called no entry point."""
+    cwd = tmp_path_factory.mktemp("server")
+    env = clean_environment() | {"TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", SERVER], env=env, cwd=cwd, text=True, bufsize=1, **pipes) as server:
+        yield server, cwd
+        server.stdin.close()
 
-    return run
+
+def run_in_fork(server, code, path="", **switches):
+    process, folder = server
+    request = {"code": dedent(code), "folder": str(folder), "path": str(path), "switches": switches}
+    process.stdin.write(json.dumps(request) + "\n")
+    code = int(process.stdout.readline())
+    out, err = ((folder / name).read_text() for name in ("stdout", "stderr"))
+    assert code == 0, err
+    return subprocess.CompletedProcess("", code, out, err)
 
 
 @pytest.fixture(scope="module")
-def switched_off(reports):
+def modules_of_the_hook(server):
+    """What the end of torch's import imports, in a process that has imported nothing but torch."""
+    code = f"import sys\nbefore = set(sys.modules)\n{END_OF_TORCH}\nprint(*set(sys.modules) - before)"
+    return run_in_fork(server, code).stdout.split()
+
+
+@pytest.fixture(scope="module")
+def forked(server, modules_of_the_hook):
+    """Run code in a fork of a process that has imported what timm imports, with `path` before all other folders."""
+    process, _ = server
+    process.stdin.write(json.dumps({"before": WITHOUT_TIMM}) + "\n")
+    return partial(run_in_fork, server)
+
+
+def reports(run, code, **options):
+    done = run(REPORT + dedent(code), **options)
+    assert "Traceback" not in done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+BY_HAND = "report(); import timm_regnet_ds; report()"
+
+
+@pytest.fixture(scope="module")
+def switched_off(fresh):
     """timm by itself, and after an explicit import."""
-    return reports("report(); import timm_regnet_ds; report()", TIMM_REGNET_DS_AUTOLOAD="0")
+    return reports(fresh, BY_HAND, TIMM_REGNET_DS_AUTOLOAD="0")
 
 
 @pytest.fixture
@@ -123,14 +222,23 @@ def test_the_switch_leaves_timm_alone(switched_off):
     assert by_hand["ours"] != {}
 
 
-def test_torchs_own_switch_does_too(reports, switched_off):
-    assert reports("report(); import timm_regnet_ds; report()", TORCH_DEVICE_BACKEND_AUTOLOAD="0") == switched_off
+def test_torchs_own_switch_does_too(forked, switched_off):
+    assert reports(forked, BY_HAND) == switched_off
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_order_of_imports_registers_the_same_models_once(order, reports, switched_off):
-    plain, by_hand = switched_off
-    (got,) = reports(f"{dedent(ORDERS[order])}\nreport()\nimport timm; {ISSUE}")
+def test_every_order_of_imports_registers_the_same_models_once(order, fresh, switched_off):
+    (got,) = reports(fresh, f"{dedent(ORDERS[order])}\nreport()\nimport timm; {ISSUE}")
+    check_registered(got, *switched_off)
+
+
+@pytest.mark.parametrize("order", ORDERS_AFTER_TORCH)
+def test_every_order_after_torch_does_too(order, forked, switched_off):
+    (got,) = reports(forked, f"{END_OF_TORCH}\n{ORDERS_AFTER_TORCH[order]}\nreport()\nimport timm; {ISSUE}")
+    check_registered(got, *switched_off)
+
+
+def check_registered(got, plain, by_hand):
     assert got["ours"] == by_hand["ours"]
     assert got["timm"] == by_hand["timm"] == plain["timm"]
     assert got["times"] == [1]
@@ -140,7 +248,7 @@ def test_every_order_of_imports_registers_the_same_models_once(order, reports, s
     assert got["class"] == "module"
 
 
-def test_a_thread_that_waits_for_timm_finds_the_models(fresh):
+def test_a_thread_that_waits_for_timm_finds_the_models(forked):
     code = """
         import sys, threading, time
         found = []
@@ -155,7 +263,7 @@ def test_a_thread_that_waits_for_timm_finds_the_models(fresh):
         thread.join()
         print(found)
     """
-    assert fresh(code).stdout.strip() == "[True]"
+    assert forked(END_OF_TORCH + dedent(code)).stdout.strip() == "[True]"
 
 
 @pytest.mark.parametrize("value", ["0", "false", "OFF", " no ", "n", "f", "disabled"])
@@ -178,9 +286,9 @@ def test_all_other_values_leave_it_on(value, monkeypatch):
     assert called == [1]
 
 
-def test_a_broken_package_is_one_warning(broken, reports, switched_off):
+def test_a_broken_package_is_one_warning(broken, forked, switched_off):
     plain, _ = switched_off
-    (got,) = reports("import torch, timm\nreport()", path=broken)
+    (got,) = reports(forked, f"{END_OF_TORCH}\nimport timm\nreport()", path=broken)
     extra = [warning for warning in got["warnings"] if warning not in plain["warnings"]]
     assert len(extra) == 1
     assert extra[0].startswith("RuntimeWarning: timm-regnet-ds could not register")
@@ -189,11 +297,10 @@ def test_a_broken_package_is_one_warning(broken, reports, switched_off):
     assert got | {"warnings": None} == plain | {"warnings": None}
 
 
-def test_a_broken_package_where_warnings_are_errors(broken, fresh):
+def test_a_broken_package_where_warnings_are_errors(broken, forked):
     code = """
         import warnings
-        import torch
-        warnings.simplefilter("error")  # from here on: timm and torch may warn about themselves in between
+        warnings.simplefilter("error")
         import timm
         assert timm.create_model("resnet18") and not timm.is_model("half_a_model")
         assert not any("half" in name for name in timm.list_models() + timm.list_modules() + timm.list_pretrained())
@@ -202,44 +309,37 @@ def test_a_broken_package_where_warnings_are_errors(broken, fresh):
         except ZeroDivisionError:
             print("raised")
     """
-    done = fresh(code, "-W", "error::RuntimeWarning", path=broken)
+    done = forked(END_OF_TORCH + dedent(code), path=broken)
     assert done.stdout == "raised\n"
     assert done.stderr.count("timm-regnet-ds could not register") == 1
     assert "ZeroDivisionError: division by zero" in done.stderr
 
 
-def test_without_timm_nothing_happens(fresh):
-    code = """
-        import sys
+def test_without_timm_nothing_happens(forked):
+    before = """
+        import sys, warnings
+        warnings.simplefilter("error")
         class Blocker:
             def find_spec(self, name, path=None, target=None):
                 if name.partition(".")[0] == "timm":
                     raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         sys.meta_path.insert(0, Blocker())
-        import torch
+    """
+    after = """
         assert not any(name.startswith("timm") for name in sys.modules)
         try:
             import timm
         except ModuleNotFoundError as error:
             print(error)
     """
-    done = fresh(code, "-W", "error::RuntimeWarning")
+    done = forked(dedent(before) + END_OF_TORCH + dedent(after))
     assert done.stdout == "No module named 'timm'\n"
     assert done.stderr == ""
 
 
-def test_nothing_else_is_imported_with_torch(fresh):
+def test_nothing_else_is_imported_with_torch(modules_of_the_hook):
     """What torch does with an entry point imports one module; benchmarks/bench_import.py times it."""
-    code = """
-        import sys
-        import torch
-        from importlib.metadata import entry_points
-        point, = entry_points(group="torch.backends", name="timm_regnet_ds")
-        before = set(sys.modules)
-        point.load()()
-        print(*(set(sys.modules) - before))
-    """
-    assert fresh(code, TORCH_DEVICE_BACKEND_AUTOLOAD="0").stdout == "_timm_regnet_ds_autoload\n"
+    assert modules_of_the_hook == ["_timm_regnet_ds_autoload"]
 
 
 def test_standard_library_alone():
@@ -265,9 +365,9 @@ INSTALLED = (
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what setuptools reads of this repository."""
+    """A copy of what setuptools reads of this repository; what is compiled is not compiled again."""
     copy = tmp_path / "checkout"
-    shutil.copytree(CHECKOUT / "timm_regnet_ds", copy / "timm_regnet_ds", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CHECKOUT / "timm_regnet_ds", copy / "timm_regnet_ds")
     for name in INSTALLED:
         shutil.copy(CHECKOUT / name, copy / name)
     return copy
