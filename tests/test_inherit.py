@@ -1,7 +1,6 @@
 """Scaled models that start from their base's weights."""
 
 import copy
-import warnings
 
 import pytest
 import timm
@@ -123,7 +122,7 @@ def test_the_base_stays_as_it_is(vit):
     base, s = vit
     base.train()
     before = copy.deepcopy(base.state_dict())
-    s.create(inherit=base)
+    assert s.create(inherit=base).inherited.exact
     assert base.training
     assert all(torch.equal(value, before[key]) for key, value in base.state_dict().items())
 
@@ -163,6 +162,20 @@ def test_positions_are_resampled_for_images_of_another_size():
     assert model(torch.randn(1, *s.input_size)).isfinite().all()
 
 
+def test_tables_of_relative_positions_are_resampled():
+    args = {"num_classes": 5, "depths": (1, 1, 1, 1), "embed_dim": 24}
+    base = perturbed(timm.create_model("swin_tiny_patch4_window7_224", **args))
+    s = trd.scale("swin_tiny_patch4_window7_224", 2, strategy="r", base_args=args)
+    model = s.create(inherit=base)
+    assert model.inherited.exact
+    table = "layers.0.blocks.0.attn.relative_position_bias_table"
+    assert len(model.get_parameter(table)) > len(base.get_parameter(table))
+    assert model(torch.randn(1, *s.input_size)).isfinite().all()
+    levit = timm.create_model("levit_128s")  # timm does not resample these tables
+    with pytest.raises(ValueError, match=r"attention_biases .* cannot be resampled to .* such as 'dw'"):
+        trd.scale("levit_128s", 2, strategy="r").create(inherit=levit)
+
+
 def test_parameter_groups_for_timms_optimizers(vit):
     base, s = vit
     model = s.create(inherit=base)
@@ -196,6 +209,8 @@ def test_what_does_not_fit_is_named(vit):
     base, s = vit
     with pytest.raises(ValueError, match="not the weights of test_vit"):
         s.create(inherit=timm.create_model("test_vit2", num_classes=5))
+    with pytest.raises(ValueError, match=r"not the weights of test_vit: .*blocks\.0\.mlp\.fc1\.weight"):
+        s.create(inherit=timm.create_model("test_vit", num_classes=5, mlp_ratio=2.0))
     with pytest.raises(ValueError, match="not the weights of test_vit: the base lacks"):
         s.create(inherit={key: value for key, value in base.state_dict().items() if "fc1" not in key})
     broken = copy.deepcopy(base)
@@ -223,6 +238,15 @@ def test_a_base_of_another_number_format():
     assert next(model.parameters()).dtype == torch.float32
 
 
+@pytest.mark.cuda
+def test_a_base_on_another_device(vit):
+    base, s = vit
+    model = s.create(inherit=base.cuda())
+    assert model.inherited.exact
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    assert {p.device.type for p in base.parameters()} == {"cuda"}
+
+
 def test_what_is_not_exact_warns_and_exact_raises():
     base, s = base_and_scaled("test_convnext", 2, strategy="w")
     with pytest.warns(UserWarning, match=r"inherited.*: error .* a LayerNorm over \d+ to \d+ channels"):
@@ -242,8 +266,7 @@ def test_models_that_cannot_be_traced():
 
 def test_a_shrunk_model_has_the_leading_part():
     base, s = base_and_scaled("test_resnet", 0.5, strategy="w")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.warns(UserWarning, match=r"overlap copied, not inherited: error .* are left out \(192 to 128\)"):
         model = s.create(inherit=base)
     name = next(key for key, p in model.named_parameters() if p.ndim == 4)
     weight = model.get_parameter(name).detach()
