@@ -264,6 +264,21 @@ def test_models_that_cannot_be_traced():
         inherit(base, s.create(), input_size=(4, 64, 64))
 
 
+class _TimesRootOfWidth(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 1)
+
+    def forward(self, x):
+        return self.conv(x) * self.conv.out_channels**0.5
+
+
+def test_the_reason_may_be_a_constant_of_the_class():
+    found = inherit(_TimesRootOfWidth(8), _TimesRootOfWidth(16), input_size=(3, 8, 8))
+    assert found.error == pytest.approx(2**0.5 - 1)
+    assert found.reasons == ("constants of the class make outputs 1.41 times the base's",)
+
+
 def test_a_shrunk_model_has_the_leading_part():
     base, s = base_and_scaled("test_resnet", 0.5, strategy="w")
     with pytest.warns(UserWarning, match=r"overlap copied, not inherited: error .* are left out \(192 to 128\)"):
