@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked_jobs import forked_jobs
 from PIL import Image
 from torch import nn
 
@@ -39,6 +40,15 @@ TINY = NasSpace("tiny", ("skip_connect", "sep_conv_3x3"), nodes=2, concat="loose
 @pytest.fixture
 def plan(tmp_path):
     return Plan(("enas",), tmp_path / "rows.jsonl", "digits", models=4, resolution=8, epochs=1, device="cpu")
+
+
+@pytest.fixture
+def jobs_are_forks(tmp_path, monkeypatch):
+    """submitit's jobs need not import torch; `test_a_job_that_fails_otherwise_ends_the_sweep` runs one as it is."""
+    with forked_jobs(tmp_path / "jobs") as command:
+        whole = property(lambda executor: f"{command} {executor.folder}")
+        monkeypatch.setattr("submitit.local.local.LocalExecutor._submitit_command_str", whole)
+        yield
 
 
 def write(tmp_path, text):
@@ -198,7 +208,7 @@ def test_augmented_images_are_shifted_and_mirrored():
 
 def test_digits_are_learnt_and_the_same_task_gives_the_same_error(plan, monkeypatch):
     monkeypatch.setitem(spaces.SPACES, "tiny", TINY)
-    plan = replace(plan, spaces=("tiny",), epochs=4, batch_size=32)
+    plan = replace(plan, spaces=("tiny",), epochs=2, batch_size=32)
     train = make_trainer(plan)
     task = max(tasks_of(plan), key=lambda task: task.flops)
     outcome = train(task)
@@ -330,6 +340,7 @@ def test_workers_side_by_side_share_the_models(plan):
     assert set(begun(plan).values()) == {1}
 
 
+@pytest.mark.usefixtures("jobs_are_forks")
 def test_a_sweep_by_submitit_resumes_after_a_kill(plan):
     plan = replace(plan, models=40, chunk=40, together=2)
 
@@ -356,8 +367,8 @@ def stub_by_value():
 
     def prepare(plan):
         def train(task):
-            time.sleep(0.1)
-            return Outcome(float(task.index), None, 0.1)
+            time.sleep(0.03)
+            return Outcome(float(task.index), None, 0.03)
 
         return train
 
@@ -378,6 +389,7 @@ def deadly():
     return prepare
 
 
+@pytest.mark.usefixtures("jobs_are_forks")
 def test_a_model_that_kills_its_process_is_given_up(plan, monkeypatch):
     monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)  # how long it waits for a dead job's result
     rows = sweep(plan, deadly(), progress=False)
@@ -436,12 +448,13 @@ def test_an_incomplete_row_is_written_again(plan):
 
 
 def test_sharing_a_device_is_measured_against_one_by_one(plan, monkeypatch):
-    # Forked processes need not import torch again.
+    # Forked processes need not import torch again, nor what reads the dataset.
+    open_data(plan, CPU)
     monkeypatch.setattr(
         "timm_regnet_ds.populations.sweep.sharing.get_context", lambda _: multiprocessing.get_context("fork")
     )
     plan = replace(plan, spaces=("enas",), together=2, batch_size=8, flops=(None, "15mf"))
-    found = measure_sharing(plan, seconds=0.5)
+    found = measure_sharing(plan, seconds=0.1)
     assert found.models == 2
     assert found.one_by_one > 0
     assert found.together > 0
