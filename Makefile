@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/timm-regnet-ds demo
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -22,16 +22,16 @@ lint: $(VENV)/.test
 # timm's own suite on every model of this project and on a scaled model of each of timm's classes; `make test` runs it
 # on one model of each family, and on scaled models of a few classes.
 test-timm: $(VENV)/.test
-	TIMM_TESTS=all $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_timm_suite.py tests/test_timm_suite_scaled.py
+	TIMM_TESTS=all $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/test_timm_suite.py tests/test_timm_suite_scaled.py
 
 # The oldest supported set of torch, timm and the rest, in an environment of its own.
 test-oldest:
 	$(MAKE) VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt .venv-oldest/.test
-	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal
+	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 # A thousand random configurations of every design space, each built and measured; `make test` takes ten.
 test-spaces: $(VENV)/.test
-	TIMM_REGNET_DS_CONFIGS=1000 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests/test_spaces.py tests/test_spaces_channels.py tests/test_spaces_nas.py -k complexity_is --timeout 0
+	TIMM_REGNET_DS_CONFIGS=1000 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/test_spaces.py tests/test_spaces_channels.py tests/test_spaces_nas.py -k complexity_is --timeout 0
 
 # The site, in site/.
 docs: $(VENV)/.docs

@@ -15,29 +15,42 @@ def _images(side: int) -> dict[str, Any]:
 
 # Arguments that make these quick to run and small in memory; the others run on images of half their side.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-    "beit_base_patch16_224": {"depth": 4, "img_size": 112, "embed_dim": 384, "num_heads": 6},
+    "beit_base_patch16_224": {"depth": 3, "img_size": 112, "embed_dim": 192, "num_heads": 3},
+    "cait_xxs24_224": {"depth": 8, "img_size": 112},
+    "davit_tiny": {"depths": (1, 1, 2, 1), "embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), **_images(96)},
     "deepseek_vit_412m": {"depth": 4, "img_size": 84, "embed_dim": 512, "num_heads": 8},
     "deepseek_vit_412m_enc": {"depth": 4, "img_size": 84, "embed_dim": 512, "num_heads": 8},
+    "efficientformer_l1": {"depths": (1, 1, 2, 2), "embed_dims": (24, 48, 112, 224)},
+    "efficientvit_l1": {"widths": (8, 16, 32, 64, 128), "depths": (1, 1, 1, 2, 2), "head_widths": (256, 256)}
+    | _images(96),
     "gemma4_vit_167m": {"depth": 4, "img_size": 96, "embed_dim": 256, "num_heads": 4},
     "gemma4_vit_167m_enc": {"depth": 4, "img_size": 96, "embed_dim": 256, "num_heads": 4},
+    "hiera_tiny_224": {"embed_dim": 48, "stages": (1, 1, 2, 1)},
     "hieradet_small": _images(192),
-    "mobilenetv5_base": {"channel_multiplier": 0.25, **_images(128)},
-    "mobilenetv5_300m_enc": {"channel_multiplier": 0.25, **_images(128)},
-    "naflexvit_base_patch16_gap": {"depth": 4, **_images(64)},
+    "levit_256d": {"img_size": 112, "embed_dim": (64, 96, 128), "depth": (2, 2, 2)},
+    "mobilenetv5_base": {"channel_multiplier": 0.125, **_images(128)},
+    "mobilenetv5_300m_enc": {"channel_multiplier": 0.125, **_images(128)},
+    "naflexvit_base_patch16_gap": {"depth": 4, "embed_dim": 256, "num_heads": 4, **_images(64)},
     "nasnetalarge": _images(96),
     "pnasnet5large": _images(96),
     "qwen3_vit_88m": {"depth": 4, "img_size": 64, "embed_dim": 384, "num_heads": 6},
     "qwen3_vit_88m_enc": {"depth": 4, "img_size": 64, "embed_dim": 384, "num_heads": 6},
+    "rdnet_tiny": {"num_init_features": 32, "growth_rates": (16, 26, 32, 32, 32, 32, 56), **_images(96)},
     "samvit_base_patch16_224": {"depth": 4, "embed_dim": 384, "num_heads": 6, "global_attn_indexes": [1, 3]},
+    "sequencer2d_s": {"img_size": 112, "layers": (1, 1, 2, 1), "embed_dims": (48, 96, 96, 96)}
+    | {"hidden_sizes": (12, 24, 24, 24)},
+    "swin_tiny_patch4_window7_224": {"img_size": 112, "embed_dim": 64, "depths": (1, 1, 2, 1)}
+    | {"num_heads": (2, 4, 8, 16)},
+    "swinv2_cr_tiny_224": {"embed_dim": 64, "depths": (1, 1, 2, 1), "num_heads": (2, 4, 8, 16)},
+    "swinv2_tiny_window8_256": {"img_size": 128, "embed_dim": 64, "depths": (1, 1, 2, 1), "num_heads": (2, 4, 8, 16)},
+    "tnt_s_legacy_patch16_224": {"img_size": 112, "depth": 4, "embed_dim": 192, "num_heads_outer": 3},
+    "tresnet_m": {"layers": [1, 1, 2, 1], "width_factor": 0.5, **_images(96)},
+    "twins_svt_small": {"embed_dims": (32, 64, 128, 256), "num_heads": (1, 2, 4, 8), "depths": (2, 2, 2, 2)},
     "vgg11": {"mlp_ratio": 0.125, **_images(64)},
 }
 
 # These refuse half of their images' side, or are then too coarse to scale by 2.
-_WHOLE_SIDE = {
-    *("efficientformer_l1", "efficientformerv2_s0", "gcvit_xxtiny", "hiera_tiny_224", "mixer_s32_224"),
-    "swinv2_cr_tiny_224",
-    *("test_coatnet", "twins_svt_small"),
-}
+_WHOLE_SIDE = {"efficientformerv2_s0", "gcvit_xxtiny", "mixer_s32_224", "test_coatnet"}
 
 # Scaled by 2 it has maps of 24 channels, 24 by 24, which timm's own test takes for those of the other memory format.
 MISTAKEN = "test_mambaout"

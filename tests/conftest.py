@@ -1,11 +1,14 @@
 import ctypes
+import functools
 import gc
 import resource
+import sys
 from contextlib import nullcontext, suppress
 
 import pytest
 import torch
 
+from timm_regnet_ds.bench.peaks import measure_peaks
 from timm_regnet_ds.bench.worker import Worker
 
 # timm's own tests carry these.
@@ -23,6 +26,8 @@ TIMM_MARKERS = (
 
 
 def pytest_configure(config):
+    # Models of thousands of modules are built and dropped; looking for cycles among them took a tenth of the time.
+    gc.set_threshold(50_000, 20, 20)
     if hasattr(config, "workerinput"):
         # Workers beside each other; threads of each would only get in the others' way.
         torch.set_num_threads(1)
@@ -44,9 +49,18 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
+    freeze_imports()
+
+
+def freeze_imports():
     """What was imported stays: collections of garbage need not look at it again."""
+    global modules_frozen
     gc.collect()
     gc.freeze()
+    modules_frozen = len(sys.modules)
+
+
+modules_frozen = 0
 
 
 def pytest_sessionfinish():
@@ -62,6 +76,8 @@ def pytest_runtest_teardown():
         with suppress(OSError, AttributeError):  # Another C library than glibc.
             ctypes.CDLL(None).malloc_trim(0)
         memory_kept = resident_memory()
+    if len(sys.modules) > modules_frozen + 200:  # torch.compile imports a thousand
+        freeze_imports()
 
 
 memory_kept = 0
@@ -88,8 +104,13 @@ def worker():
         yield worker
 
 
+# The peaks of this machine take seconds to measure, and no test looks at how large they are.
+measure_peaks_once = functools.cache(measure_peaks)
+
+
 @pytest.fixture
 def one_worker(worker, monkeypatch):
-    """Measurements share the worker of this session."""
+    """Measurements share the worker of this session, and the peaks of the device."""
     for user in ("runner", "harness"):
         monkeypatch.setattr(f"timm_regnet_ds.bench.{user}.Worker", lambda: nullcontext(worker))
+        monkeypatch.setattr(f"timm_regnet_ds.bench.{user}.measure_peaks", measure_peaks_once)

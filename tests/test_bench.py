@@ -380,7 +380,7 @@ def test_the_largest_batch_is_one_that_trains_twice(monkeypatch):
 def test_max_measures_the_batch_that_it_found(model, monkeypatch):
     monkeypatch.setattr("timm_regnet_ds.bench.batches.MAX_BATCH_SIZE", 4)
     args = TINY if isinstance(model, str) else None
-    m = bench(model, model_args=args, **{**QUICK, "batch_size": "max", "seconds": 20})
+    m = bench(model, model_args=args, **{**QUICK, "batch_size": "max", "seconds": 2})
     assert m.setting.batch_size == 4
 
 

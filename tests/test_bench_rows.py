@@ -62,14 +62,20 @@ def test_resume_measures_what_is_not_there(tmp_path):
 # The process that measures
 
 
-def test_a_call_that_takes_its_process_down_is_a_failure_and_the_next_succeeds():
+@pytest.fixture(scope="module")
+def ended_workers():
+    """A worker whose calls are ended at their deadline; that ends the worker, which others must not share."""
     with Worker() as worker:
-        killer = threading.Thread(target=_kill_child, args=(worker.process.pid,))
-        killer.start()
-        with pytest.raises(ProcessDiedError, match="its process was ended by SIGKILL"):
-            worker.call(time.sleep, 60)
-        killer.join()
-        assert worker.call(math.hypot, 3, 4) == 5
+        yield worker
+
+
+def test_a_call_that_takes_its_process_down_is_a_failure_and_the_next_succeeds(worker):
+    killer = threading.Thread(target=_kill_child, args=(worker.process.pid,))
+    killer.start()
+    with pytest.raises(ProcessDiedError, match="its process was ended by SIGKILL"):
+        worker.call(time.sleep, 60)
+    killer.join()
+    assert worker.call(math.hypot, 3, 4) == 5
 
 
 def _kill_child(pid):
@@ -83,40 +89,36 @@ def _wait_for_child(pid):
     return int(found[0])
 
 
-def test_calls_raise_what_their_functions_raise():
-    with Worker() as worker:
-        with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
-            worker.call(math.sqrt, -1)
-        with pytest.raises(RuntimeError, match=r"^4$"):
-            worker.call(sys.exit, 4)
-        with pytest.raises(ProcessDiedError, match="its process was ended with exit code 3"):
-            worker.call(os._exit, 3)
+def test_calls_raise_what_their_functions_raise(worker):
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+        worker.call(math.sqrt, -1)
+    with pytest.raises(RuntimeError, match=r"^4$"):
+        worker.call(sys.exit, 4)
+    with pytest.raises(ProcessDiedError, match="its process was ended with exit code 3"):
+        worker.call(os._exit, 3)
 
 
-def test_a_call_that_hangs_is_ended_at_its_deadline_and_the_next_succeeds():
-    with Worker() as worker:
-        start = time.monotonic()
-        with pytest.raises(DeadlineError, match="took longer than its deadline of 1 s and was ended"):
-            worker.call_within(1, time.sleep, 120)
-        assert time.monotonic() - start < 60
-        assert worker.call(math.hypot, 3, 4) == 5
+def test_a_call_that_hangs_is_ended_at_its_deadline_and_the_next_succeeds(ended_workers):
+    start = time.monotonic()
+    with pytest.raises(DeadlineError, match="took longer than its deadline of 1 s and was ended"):
+        ended_workers.call_within(1, time.sleep, 120)
+    assert time.monotonic() - start < 60
+    assert ended_workers.call(math.hypot, 3, 4) == 5
 
 
-def test_a_model_that_hangs_is_a_row_and_the_rest_goes_on(tmp_path, monkeypatch):
-    with Worker() as own:  # ending its call ends a worker, which others must not share
-        monkeypatch.setattr("timm_regnet_ds.bench.runner.Worker", lambda: contextlib.nullcontext(own))
-        hangs, works = jobs([8, 16])
-        results = run_jobs([hangs], tmp_path / "rows.jsonl", deadline=0.01)
-        assert next(results).failure == "it took longer than its deadline of 0.01 s and was ended"
-        assert next(run_jobs([works], tmp_path / "rows.jsonl")).failure is None
+def test_a_model_that_hangs_is_a_row_and_the_rest_goes_on(tmp_path, monkeypatch, ended_workers):
+    monkeypatch.setattr("timm_regnet_ds.bench.runner.Worker", lambda: contextlib.nullcontext(ended_workers))
+    hangs, works = jobs([8, 16])
+    results = run_jobs([hangs], tmp_path / "rows.jsonl", deadline=0.01)
+    assert next(results).failure == "it took longer than its deadline of 0.01 s and was ended"
+    assert next(run_jobs([works], tmp_path / "rows.jsonl")).failure is None
     assert [r.failure is None for r in read_results([tmp_path / "rows.jsonl"])] == [False, True]
 
 
-def test_forks_of_a_call_share_what_it_has_prepared():
-    with Worker() as worker:
-        assert worker.call(fork_twice, "prepared") == ["prepared", "prepared"]
-        with pytest.raises(ProcessDiedError, match="ended with exit code 3"):
-            worker.call(fork_and_exit)
+def test_forks_of_a_call_share_what_it_has_prepared(worker):
+    assert worker.call(fork_twice, "prepared") == ["prepared", "prepared"]
+    with pytest.raises(ProcessDiedError, match="ended with exit code 3"):
+        worker.call(fork_and_exit)
 
 
 def test_a_worker_that_has_ended_says_so():
@@ -247,10 +249,9 @@ def test_rows_without_the_later_columns_are_read(tmp_path):
 # How long a run takes
 
 
-def test_a_model_is_built_and_counted_once_for_all_processes(tmp_path):
+def test_a_model_is_built_and_counted_once_for_all_processes(worker):
     assert next(run_jobs(jobs([8]), processes=3)).measurement.processes == 3
-    with Worker() as worker:
-        assert worker.call(count_builds, jobs([8])[0]) == (1, 1)
+    assert worker.call(count_builds, jobs([8])[0]) == (1, 1)
 
 
 def test_the_estimate_is_of_all_that_a_model_takes():

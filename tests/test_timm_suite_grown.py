@@ -1,5 +1,6 @@
 """timm's own tests of models, run on models that have inherited their weights."""
 
+import pytest
 import timm
 import timm_suite
 import torch
@@ -12,8 +13,14 @@ if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 6):
     del GROWN["test_vit"]
 
 
-def register(base: str, strategy: str) -> str:
-    """Under a name that begins with the base's: timm treats some families by their names."""
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """Under names that begin with the base's: timm treats some families by their names."""
+    for base, strategy in GROWN.items():
+        register(base, strategy)
+
+
+def register(base: str, strategy: str) -> None:
     s = trd.scale(base, 4, strategy=strategy, inherit_exactly=True)
     create = s.create
     grown = create(inherit=timm.create_model(base), exact=True)
@@ -29,10 +36,9 @@ def register(base: str, strategy: str) -> str:
 
     vars(s)["create"] = inheriting
     s.register(f"{base}_grown")
-    return f"{base}_grown"
 
 
-globals().update(timm_suite.tests_of([register(base, strategy) for base, strategy in GROWN.items()]))
+globals().update(timm_suite.tests_of([f"{base}_grown" for base in GROWN]))
 
 
 def test_timms_tests_are_here():

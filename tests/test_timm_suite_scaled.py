@@ -18,13 +18,13 @@ CLASSES = class_models.cheapest()
 BASES = [CLASSES[name] for name in (CLASSES if os.environ.get("TIMM_TESTS") == "all" else REPRESENTATIVES)]
 
 
-def register(base: str) -> str:
-    """Under a name that begins with the base's: timm treats some families by their names."""
-    name = f"{base}_by_2"
-    class_models.scaled(base).register(name)
-    # The base with the same arguments.
-    trd.scale(base, 1, strategy="r", base_args=class_models.base_args(base)).register(f"{base}_by_1")
-    return name
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """Under names that begin with the base's: timm treats some families by their names."""
+    for base in BASES:
+        class_models.scaled(base).register(f"{base}_by_2")
+        # The base with the same arguments.
+        trd.scale(base, 1, strategy="r", base_args=class_models.base_args(base)).register(f"{base}_by_1")
 
 
 def or_the_base_fails(test):
@@ -44,7 +44,7 @@ def or_the_base_fails(test):
     return tested
 
 
-found = timm_suite.tests_of([register(base) for base in BASES])
+found = timm_suite.tests_of([f"{base}_by_2" for base in BASES])
 globals().update(
     {name: or_the_base_fails(value) if name.startswith("test_") else value for name, value in found.items()}
 )

@@ -167,14 +167,16 @@ def _is_long(totals: Sequence[float]) -> bool:
 @contextmanager
 def _garbage_kept() -> Iterator[None]:
     """No collection of garbage interrupts a repetition. What is there already is left out of later collections."""
-    was_enabled = gc.isenabled()
+    was_enabled, freezes = gc.isenabled(), not gc.get_freeze_count()  # unfreezing is of all that is frozen
     gc.collect()
-    gc.freeze()
+    if freezes:
+        gc.freeze()
     gc.disable()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if freezes:
+            gc.unfreeze()
         if was_enabled:
             gc.enable()
 
