@@ -193,21 +193,21 @@ class Study:
         try:
             for factor, strategy, budget in COMPARISONS:
                 for kind in BASES:
-                    for arm in (FIRST, ON):
-                        yield from self.arm(Case(kind), arm, "flops")
-                    for arm in ARMS[budget]:
-                        yield from self.arm(Case(kind, factor, strategy), arm, budget)
+                    yield from self.compare(Case(kind), (FIRST, ON), "flops")
+                    yield from self.compare(Case(kind, factor, strategy), ARMS[budget], budget)
         except _TimeOverError:
             return
 
-    def arm(self, case: Case, arm: Arm, budget: str) -> Iterator[dict[str, Any]]:
-        """The rows of one arm that the file lacks."""
-        if budget == "flops" and arm.rate_of is None:
-            yield from self.tune(case, arm)
+    def compare(self, case: Case, arms: tuple[Arm, ...], budget: str) -> Iterator[dict[str, Any]]:
+        """The rows of one comparison that the file lacks: one seed after the other."""
+        for arm in arms:
+            if budget == "flops" and arm.rate_of is None:
+                yield from self.tune(case, arm)
         for seed in range(self.seeds):
-            job = self.job(case, arm, budget, seed)
-            if not self.find(job):
-                yield self.append(job | self.train(job, case, arm, self.rate(case, arm), "test"))
+            for arm in arms:
+                job = self.job(case, arm, budget, seed)
+                if not self.find(job):
+                    yield self.append(job | self.train(job, case, arm, self.rate(case, arm), "test"))
 
     def tune(self, case: Case, arm: Arm) -> Iterator[dict[str, Any]]:
         """Try learning rates until the best one is between two worse ones, or is the last of the ladder."""
@@ -321,25 +321,29 @@ class _TimeOverError(Exception):
     """The time is over."""
 
 
-def table(rows: Iterable[dict[str, Any]], seeds: int) -> str:
-    """Test accuracy in percent, mean and standard deviation over the seeds, of the comparisons that are complete."""
-    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Test accuracy in percent of each comparison: mean and deviation of the seeds that all its arms have."""
+    found: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = {}
     for row in rows:
         if row["arm"] != "clock" and row["budget"] != "tuning":
-            found.setdefault((row["base"], row["factor"], row["strategy"], row["budget"], row["arm"]), []).append(row)
-
-    def cell(*key: Any, value: str = "accuracy") -> str:
-        values = [100 * row[value] for row in found.get(key, [])]
-        return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-
+            key = (row["base"], row["factor"], row["strategy"], row["budget"], row["arm"])
+            found.setdefault(key, {})[row["seed"]] = row
     body = []
     for factor, strategy, budget in COMPARISONS:
         for kind in BASES:
             case = (kind, factor, strategy, budget)
-            arms = [found.get((*case, arm.name), []) for arm in ARMS[budget]]
-            if not all(len(runs) == seeds for runs in arms):
+            runs = {arm.name: found.get((*case, arm.name), {}) for arm in ARMS[budget]}
+            runs |= {arm.name: found.get((kind, 1.0, "-", "flops", arm.name), {}) for arm in (FIRST, ON)}
+            seeds = sorted(set.intersection(*map(set, runs.values())))
+            if not seeds:
                 continue
-            grown = arms[0]
+
+            def cell(arm: str, value: str = "accuracy", runs: Any = runs, seeds: list[int] = seeds) -> str:
+                values = [100 * runs[arm][seed][value] for seed in seeds] if arm in runs else []
+                spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+                return f"{np.mean(values):.1f}{spread}" if values else ""
+
+            grown = [runs["grown"][seed] for seed in seeds]
             body.append(
                 (
                     kind,
@@ -347,16 +351,17 @@ def table(rows: Iterable[dict[str, Any]], seeds: int) -> str:
                     f"{grown[0]['growth']:.2f}",
                     f"{max(row['error'] for row in grown):.1g}",
                     budget,
-                    grown[0]["images"],
-                    cell(kind, 1.0, "-", "flops", "base"),
-                    cell(*case, "grown", value="before"),
-                    cell(*case, "overlap", value="before"),
-                    *(cell(*case, name) for name in ("grown", "overlap", "scratch", "scratch x2")),
-                    cell(kind, 1.0, "-", "flops", "base trained on"),
+                    str(grown[0]["images"]),
+                    str(len(seeds)),
+                    cell("base"),
+                    cell("grown", "before"),
+                    cell("overlap", "before"),
+                    *map(cell, ("grown", "overlap", "scratch", "scratch x2", "base trained on")),
                 )
             )
-    header = ("base", "scaled", "flops", "error", "equal", "images", "base", "grown, before", "overlap, before")
-    return markdown((*header, "grown", "overlap", "scratch", "scratch ×2", "base trained on"), body)
+    header = ("base", "scaled", "flops", "error", "equal", "images", "seeds", "base", "grown, before")
+    header += ("overlap, before", "grown", "overlap", "scratch", "scratch ×2", "base trained on")
+    return markdown(header, body)
 
 
 def main() -> None:
@@ -374,7 +379,7 @@ def main() -> None:
         warnings.simplefilter("ignore")
         for row in study.run():
             print(*row.values(), file=sys.stderr, flush=True)
-    print(table(study.rows, options.seeds))
+    print(table(study.rows))
 
 
 if __name__ == "__main__":
