@@ -62,11 +62,23 @@ def test_a_grown_model_computes_what_its_base_computes(name, strategy):
     assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
+# Small models of this package, by the arguments of their families.
+FAMILIES = {
+    "rexnet": {"width_mult": 0.3},
+    "rexnet_lite_100": {},
+    "regnet": {"depth": 6, "w0": 16, "wa": 12.0, "wm": 2.2, "group_width": 4, "bottle_ratio": 4.0, "block": "z"},
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "strategy"), [("rexnet", "d"), ("rexnet", "dw"), ("rexnet_lite_100", "d"), ("rexnet_lite_100", "w")]
+    ("name", "strategy"),
+    [
+        *(("rexnet", strategy) for strategy in ("d", "dw")),
+        *((name, strategy) for name in ("rexnet_lite_100", "regnet") for strategy in ("d", "w")),
+    ],
 )
-def test_widths_that_grow_from_block_to_block(name, strategy):
-    args = {"num_classes": 5} | ({"width_mult": 0.3} if name == "rexnet" else {})
+def test_families_of_this_package(name, strategy):
+    args = {"num_classes": 5} | FAMILIES[name]
     base = perturbed(timm.create_model(name, **args))
     s = trd.scale(name, 2 if strategy == "d" else 4, strategy=strategy, base_args=args, inherit_exactly=True)
     assert s.create(inherit=base, exact=True).inherited.exact
