@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # One more than the cores of a small machine: tests that wait for processes leave a core idle.
 JOBS ?= 3
 
-.PHONY: demo test test-timm test-spaces test-oldest lint docs bench cuda clean
+.PHONY: demo test test-integrations test-timm test-spaces test-oldest lint docs bench cuda clean
 
 demo: $(VENV)/.demo
 	$(BIN)/timm-regnet-ds demo
@@ -23,6 +23,10 @@ lint: $(VENV)/.test
 # on one model of each family, and on scaled models of a few classes.
 test-timm: $(VENV)/.test
 	TIMM_TESTS=all $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/test_timm_suite.py tests/test_timm_suite_scaled.py
+
+# The tests of docs/integrations.md and of transformers with all packages that these need.
+test-integrations: $(VENV)/.test $(VENV)/.integrations
+	$(BIN)/python -m pytest tests/test_integrations.py tests/test_share.py
 
 # The oldest supported set of torch, timm and the rest, in an environment of its own.
 test-oldest:

@@ -1,11 +1,12 @@
 """Trains small models on Fashion-MNIST with timm's own train.py, and validates them with its validate.py.
 
-    python benchmarks/train_fashion.py TIMM_CHECKOUT WORK [--data /usr/share/datasets/fashion-mnist] [--minutes 25]
+    python benchmarks/train_fashion.py TIMM_CHECKOUT WORK [--data /usr/share/datasets/fashion-mnist] [--minutes 100]
 
 First networks of four families from the generators, then one base scaled to 4 times its flops under w, dw, dwr and
 dWr. The images (Debian's package dataset-fashion-mnist) become a folder of PNG files. Each run is one row of
 benchmarks/results/training/rows.jsonl; a script that was stopped goes on with the next run, and a run that was stopped
-with its next epoch. One thread; the times are seconds of CPU, which other processes disturb less than the clock.
+with its next epoch. train.py evaluates on training images that are held out; validate.py uses the test images, once,
+after the last epoch. One thread; the times are seconds of CPU, which other processes disturb less than the clock.
 """
 
 import argparse
@@ -29,8 +30,10 @@ from timm_regnet_ds.files.tables import markdown
 from timm_regnet_ds.training.recipes import recipe_path
 
 RESULTS = Path(__file__).parent / "results" / "training"
-TRAIN, TEST = 4000, 1000  # images that are used, of 60,000 and 10,000
-EPOCHS, BATCH = 2, 64
+# For each folder of images: the prefix of its file, and the first and last of the images that are taken.
+SPLITS = {"train": ("train", 0, 10_000), "held_out": ("train", 59_000, 60_000), "validation": ("t10k", 0, 10_000)}
+TRAIN, TEST = 10_000, 10_000
+EPOCHS, BATCH = 5, 64
 SIX = {"depth": 4, "w0": 16, "wa": 12.0, "wm": 2.0, "stem": "cifar"}
 AT_32 = {"pretrained_cfg_overlay": {"input_size": (3, 32, 32)}}
 FAMILIES = {
@@ -54,12 +57,12 @@ def jobs() -> dict[str, tuple[str, dict[str, object], int]]:
 
 def write_images(source: Path, target: Path) -> None:
     """The images as PNG files, in a folder for each split and class."""
-    for prefix, split, count in (("train", "train", TRAIN), ("t10k", "validation", TEST)):
+    for split, (prefix, first, last) in SPLITS.items():
         with gzip.open(source / f"{prefix}-images-idx3-ubyte.gz") as file:
             pixels = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
         with gzip.open(source / f"{prefix}-labels-idx1-ubyte.gz") as file:
             labels = np.frombuffer(file.read(), np.uint8, offset=8)
-        for i, (image, label) in enumerate(zip(pixels[:count], labels[:count], strict=True)):
+        for i, (image, label) in enumerate(zip(pixels[first:last], labels[first:last], strict=True)):
             folder = target / split / str(label)
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / f"{i:05}.png")
@@ -78,30 +81,22 @@ def run(command: list[str], log: Path) -> tuple[str, float]:
     return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def train(timm_checkout: Path, work: Path, label: str, seed: int) -> dict[str, object]:
+def train(timm_checkout: Path, work: Path, label: str, job: tuple[str, dict[str, object], int], seed: int) -> dict:
     """Train and validate a model; its row."""
-    name, args, side = jobs()[label]
+    name, args, side = job
     kwargs = ["--model-kwargs", *(f"{key}={value}" for key, value in args.items())]
     run_name = re.sub(r"\W+", "_", f"{label}_{seed}")
     output, images = work / run_name, str(work / "images")
     size = ["--img-size", str(side), "--num-classes", "10", "--device", "cpu", "--workers", "1", "--no-prefetcher"]
     command = [sys.executable, str(timm_checkout / "train.py"), images, "--model", name, *kwargs, *size]
-    command += [
-        "--config",
-        str(recipe_path("small_images")),
-        "--epochs",
-        str(EPOCHS),
-        "--batch-size",
-        str(BATCH),
-        "--seed",
-        str(seed),
-    ]
-    command += ["--output", str(work), "--experiment", run_name, "--checkpoint-hist", "1", "--log-interval", "1000"]
-    if (output / "last.pth.tar").exists():
+    command += ["--config", str(recipe_path("small_images")), "--val-split", "held_out", "--seed", str(seed)]
+    command += ["--epochs", str(EPOCHS), "--batch-size", str(BATCH), "--checkpoint-hist", "1"]
+    command += ["--output", str(work), "--experiment", run_name, "--log-interval", "1000"]
+    before = history(output)
+    if before:
         command += ["--resume", str(output / "last.pth.tar")]
     _, cpu = run(command, work / f"{run_name}.log")
-    with open(output / "summary.csv", newline="", encoding="utf-8") as file:
-        history = [float(row["eval_top1"]) for row in csv.DictReader(file)]
+    top1 = history(output)
     validate = [sys.executable, str(timm_checkout / "validate.py"), images, "--model", name, *kwargs, *size]
     validate += ["--crop-pct", "1", "--batch-size", "250", "--checkpoint", str(output / "last.pth.tar")]
     text, _ = run(validate, work / f"{run_name}.log")
@@ -118,10 +113,18 @@ def train(timm_checkout: Path, work: Path, label: str, seed: int) -> dict[str, o
         "flops": complexity.flops,
         "params": complexity.params,
         "acts": complexity.acts,
-        "top1_by_epoch": history,
+        "held_out_top1_by_epoch": top1,
         "top1_err": result["top1_err"],
-        "train_cpu_seconds": round(cpu, 1),
+        "cpu_seconds_per_epoch": round(cpu / (len(top1) - len(before)), 1),
     }
+
+
+def history(output: Path) -> list[float]:
+    """Accuracy on the images held out, of each epoch that was completed."""
+    if not (output / "last.pth.tar").exists() or not (output / "summary.csv").exists():
+        return []
+    with open(output / "summary.csv", newline="", encoding="utf-8") as file:
+        return [float(row["eval_top1"]) for row in csv.DictReader(file)]
 
 
 def table(rows: list[dict[str, object]]) -> str:
@@ -131,7 +134,7 @@ def table(rows: list[dict[str, object]]) -> str:
         same = [row for row in rows if row["model"] == label]
         errors = [row["top1_err"] for row in same]
         spread = f"{min(errors):.1f} to {max(errors):.1f}" if len(same) > 1 else ""
-        cpu = np.mean([row["train_cpu_seconds"] for row in same]) / EPOCHS
+        cpu = np.mean([row["cpu_seconds_per_epoch"] for row in same])
         first = same[0]
         counts = (f"{first[key] / 1e6:.3g}" for key in ("flops", "params", "acts"))
         time_of_it = (f"{cpu:.1f}", f"{TRAIN / cpu:.0f}")
@@ -147,7 +150,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, metavar="WORK")
     parser.add_argument("--data", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--minutes", type=float, default=25.0, help="of CPU, after which no further run begins")
+    parser.add_argument("--minutes", type=float, default=100.0, help="of CPU, after which no further run begins")
     options = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     rows_file = RESULTS / "rows.jsonl"
@@ -155,19 +158,20 @@ def main() -> None:
         write_images(options.data, options.work / "images.part")
         (options.work / "images.part").rename(options.work / "images")
     rows = [json.loads(line) for line in rows_file.read_text().splitlines()] if rows_file.exists() else []
+    found = jobs()
     for seed in range(options.seeds):
-        for label in jobs():
+        for label, job in found.items():
             used = resource.getrusage(resource.RUSAGE_CHILDREN)
             if any((row["model"], row["seed"]) == (label, seed) for row in rows):
                 continue
             if used.ru_utime + used.ru_stime > 60 * options.minutes:
                 break
             start = time.time()
-            rows.append(train(options.timm, options.work, label, seed))
+            rows.append(train(options.timm, options.work, label, job, seed))
             with open(rows_file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
+            (RESULTS / "README.md").write_text(f"# Small models on Fashion-MNIST\n\n{table(rows)}\n", encoding="utf-8")
             print(f"{label}, seed {seed}: error {rows[-1]['top1_err']}%, {time.time() - start:.0f} s", flush=True)
-    (RESULTS / "README.md").write_text(f"# Small models on Fashion-MNIST\n\n{table(rows)}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
