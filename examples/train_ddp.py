@@ -10,6 +10,7 @@ The same command again goes on after the last epoch that was completed.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
@@ -148,6 +149,16 @@ def accuracy(model: Any, loader: Iterable[Any], args: argparse.Namespace) -> flo
     return 100 * right / total
 
 
+def save(saver: CheckpointSaver, epoch: int, top1: float) -> None:
+    """Save a checkpoint, or raise an OSError: torch raises a RuntimeError if the disk is full."""
+    try:
+        saver.save_checkpoint(epoch, metric=top1)
+    except (OSError, RuntimeError) as error:
+        folder = saver.checkpoint_dir
+        text = f"the checkpoint of epoch {epoch} was not written to {folder} (is the disk full?); the last one is kept"
+        raise OSError(text) from error
+
+
 def train(args: argparse.Namespace) -> float:
     """Train, or go on training; return the accuracy after the last epoch."""
     device = init_distributed_device(args)
@@ -206,14 +217,24 @@ def train(args: argparse.Namespace) -> float:
                 distribute_bn(unwrap_model(trained), args.world_size, reduce=True)
         top1 = accuracy(ema.module if ema else model, validation_images, args)
         if saver is not None:
-            saver.save_checkpoint(epoch, metric=top1)
-            row = ({"loss": float(loss)}, {"top1": top1})
+            save(saver, epoch, top1)
+            row = ({"loss": loss.item()}, {"top1": top1})
             update_summary(epoch, *row, filename=str(output / "summary.csv"), write_header=epoch == 0)
-            print(f"epoch {epoch}: loss {float(loss):.3f}, top-1 {top1:.2f}%", flush=True)
+            print(f"epoch {epoch}: loss {loss.item():.3f}, top-1 {top1:.2f}%", flush=True)
     if args.distributed:
         torch.distributed.destroy_process_group()
     return top1
 
 
+def main(arguments: list[str] | None = None) -> None:
+    """Train; an image that cannot be read, or a full disk, ends the program with one line."""
+    args = parse(arguments)
+    try:
+        train(args)
+    except OSError as error:
+        # The last line of an error in a loader's process says what it was.
+        sys.exit(f"train_ddp.py: {str(error).strip().splitlines()[-1]}")
+
+
 if __name__ == "__main__":
-    train(parse())
+    main()

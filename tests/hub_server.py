@@ -12,7 +12,9 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,6 +69,7 @@ class Hub:
         self.requests: list[str] = []
         self.cuts: dict[str, list[int]] = {}  # by path: after how many bytes each next download ends
         self.flips: dict[str, int] = {}  # by path: how many next downloads have a wrong last byte
+        self.connections: set[socket.socket] = set()
         self.upload_cuts = 0  # how many next uploads end with a closed connection
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -117,6 +120,7 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.hub = self.server.hub  # type: ignore[attr-defined]
+        self.hub.connections.add(self.connection)
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -215,6 +219,15 @@ class Handler(BaseHTTPRequestHandler):
         vars(self.hub).update(json.loads(body))
         self._json({})
 
+    def stop(self, body: bytes) -> None:
+        """Close the port and the connections that clients keep open: from now on there is none."""
+        self.server.shutdown()
+        self.server.server_close()
+        for connection in self.hub.connections - {self.connection}:
+            with suppress(OSError):  # the client has closed it
+                connection.shutdown(socket.SHUT_RDWR)
+        self._json({})
+
     def lfs_put(self, body: bytes, oid: str) -> None:
         if self.hub.upload_cuts:
             self.hub.upload_cuts -= 1
@@ -304,6 +317,7 @@ ROUTES = [
     ("POST", rf"/api/models/{NAME}/commit/(?P<revision>.+)", Handler.commit),
     ("POST", rf"/{NAME}\.git/info/lfs/objects/batch", Handler.lfs_batch),
     ("POST", r"/faults", Handler.faults),
+    ("POST", r"/stop", Handler.stop),
     ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", Handler.lfs_put),
     ("POST", r"/lfs-verify", Handler.lfs_verify),
     ("GET HEAD", rf"/{NAME}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.download),

@@ -2,7 +2,9 @@
 
 import copy
 import shutil
+from pathlib import Path
 
+import onnx
 import onnxruntime
 import pytest
 import timm
@@ -111,16 +113,44 @@ def test_onnx_as_timms_script_exports_it(name, tmp_path):
     torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-3, atol=1e-3)
 
 
+def export_in_two_files(model, file, **options):
+    """timm's ``onnx_export`` with the weights in a file beside, as those of more than 2 GB are."""
+    onnx_export(model, file, **options)
+    beside = f"{Path(file).name}.data"
+    onnx.save_model(onnx.load(file), file, save_as_external_data=True, location=beside)
+
+
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # torch 2.5 exports by tracing
-def test_the_command_exports_generated_and_scaled_models(tmp_path, capsys):
-    for kwargs in (["regnet", "depth=3", "w0=8", "wa=8.0", "wm=2.0"], ["scaled", "base=test_resnet", "factor=2"]):
-        path = tmp_path / f"{kwargs[0]}.onnx"
-        command = ["export", kwargs[0], str(path), "--model-kwargs", *kwargs[1:], "num_classes=3", "--img-size", "32"]
-        assert main(command) == 0
-        assert "written and checked" in capsys.readouterr().out
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        images = torch.randn(5, 3, 32, 32).numpy()  # another batch size than that of the export
-        assert session.run(None, {session.get_inputs()[0].name: images})[0].shape == (5, 3)
+@pytest.mark.parametrize(
+    ("kwargs", "export", "names"),
+    [
+        (["regnet", "depth=3", "w0=8", "wa=8.0", "wm=2.0"], onnx_export, ["regnet.onnx"]),
+        (["scaled", "base=test_resnet", "factor=2"], export_in_two_files, ["scaled.onnx", "scaled.onnx.data"]),
+    ],
+)
+def test_the_command_exports_generated_and_scaled_models(kwargs, export, names, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("timm_regnet_ds.training.export.onnx_export", export)
+    path = tmp_path / f"{kwargs[0]}.onnx"
+    command = ["export", kwargs[0], str(path), "--model-kwargs", *kwargs[1:], "num_classes=3", "--img-size", "32"]
+    assert main(command) == 0
+    assert "written and checked" in capsys.readouterr().out
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    images = torch.randn(5, 3, 32, 32).numpy()  # another batch size than that of the export
+    assert session.run(None, {session.get_inputs()[0].name: images})[0].shape == (5, 3)
+
+
+def test_an_export_to_a_full_disk_is_one_line(tmp_path, capsys, monkeypatch):
+    def fail(model, file, **options):
+        Path(file).write_bytes(b"begun")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("timm_regnet_ds.training.export.onnx_export", fail)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"before")
+    assert main(["export", "test_resnet", str(path)]) == 2
+    assert capsys.readouterr().err == f"timm-regnet-ds: {path} was not written: No space left on device\n"
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("model.onnx", b"before")]
 
 
 @pytest.mark.cuda

@@ -65,10 +65,11 @@ def test_grow_a_folder(base, checkpoints, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("ema", [False, True])
-def test_grow_a_checkpoint_of_train_py(base, checkpoints, tmp_path, ema):
+def test_grow_a_checkpoint_of_train_py(base, checkpoints, tmp_path, capsys, ema):
     out = tmp_path / "big.safetensors"
-    options = ["--factor", "2", "--strategy", "d", "--output", str(out), *(["--use-ema"] if ema else [])]
+    options = ["--factor", "2", "--strategy", "d", "--output", str(out), *([] if ema else ["--no-ema"])]
     assert main(["grow", str(checkpoints / "last.pth.tar"), *options]) == 0
+    assert ("last.pth.tar, moving average: " in capsys.readouterr().out) == ema
     found = read_checkpoint(out)
     assert found.model == "scaled"
     assert model_of(found).num_classes == 4
@@ -114,9 +115,6 @@ def test_shrink(checkpoints, tmp_path, capsys):
         (["grow", "none.pth", "--factor", "2"], "no checkpoint"),
         (["grow", "bare.pth", "--factor", "2"], "does not say which model it holds: --model NAME"),
         (["grow", "bare.safetensors", "--factor", "2", "--model", "test_resnett"], "did you mean 'test_resnet'"),
-        (["grow", "bare.pth", "--factor", "2", "--model", BASE, "--use-ema"], "has no moving average"),
-        (["grow", "bare.safetensors", "--factor", "2", "--model", BASE, "--use-ema"], "without a moving average"),
-        (["grow", "folder", "--factor", "2", "--use-ema"], "without a moving average"),
         (["grow", "folder", "--factor", "2", "--model-kwargs", "depth"], "takes KEY=VALUE"),
         (["grow", "folder", "--factor", "2", "--model-kwargs", "depth=1"], "cannot be built with these arguments"),
         (["grow", "folder", "--factor", "0.5"], "see 'shrink'"),

@@ -243,7 +243,9 @@ def no_network(monkeypatch):
 
 def test_a_model_that_would_not_come_back(small, no_network):
     small.head.fc = torch.nn.Linear(small.head.fc.in_features, 9)
-    with pytest.raises(ValueError, match=r"create_model\('regnet'.* builds another model: head\.fc\..*model_args"):
+    with pytest.raises(
+        ValueError, match=r"create_model\('regnet'.* builds another model: 2 keys differ: head\.fc\..*model_args"
+    ):
         push_to_hub(small, "user/name")
     with pytest.raises(ValueError, match=r"does not build this model.*model_args"):
         push_to_hub(small, "user/name", model_args={"depth": "four"})

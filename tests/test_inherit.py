@@ -223,7 +223,7 @@ def test_what_does_not_fit_is_named(vit):
         s.create(inherit=timm.create_model("test_vit2", num_classes=5))
     with pytest.raises(ValueError, match=r"not the weights of test_vit: .*blocks\.0\.mlp\.fc1\.weight"):
         s.create(inherit=timm.create_model("test_vit", num_classes=5, mlp_ratio=2.0))
-    with pytest.raises(ValueError, match="not the weights of test_vit: the base lacks"):
+    with pytest.raises(ValueError, match=r"not the weights of test_vit: .* missing"):
         s.create(inherit={key: value for key, value in base.state_dict().items() if "fc1" not in key})
     broken = copy.deepcopy(base)
     with torch.no_grad():

@@ -9,15 +9,18 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 import yaml
+from full_disk import files_of_at_most
 from hub_server import Hub
 from safetensors.torch import save_file
 
 from timm_regnet_ds.cli import main
+from timm_regnet_ds.latency.cards import card
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
 from timm_regnet_ds.training.hub import save_for_hub
 from timm_regnet_ds.training.stock import stock_model
@@ -89,17 +92,22 @@ def run(step):
             code = repr(error)
     return {"code": code, "out": out.getvalue(), "err": err.getvalue()}
 
+def tell(path, **values):
+    data = json.dumps(values).encode()
+    urllib.request.urlopen(urllib.request.Request(os.environ["HF_ENDPOINT"] + path, data)).read()
+
 answers = []
 for step in json.loads(sys.argv[1]):
     if isinstance(step, dict):
-        data = json.dumps(step).encode()
-        urllib.request.urlopen(urllib.request.Request(os.environ["HF_ENDPOINT"] + "/faults", data)).read()
+        tell("/faults", **step)
     else:
         answers.append(run(step))
 images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 with torch.no_grad():
     loaded = {repo: trd.pull_from_hub(f"user/{repo}").eval()(images).tolist() for repo in ("plain", "stock", "regnet")}
-print(json.dumps([answers, loaded]))
+tell("/stop")
+offline = [run(step) for step in json.loads(sys.argv[2])]
+print(json.dumps([answers, loaded, offline]))
 """
 
 FLIPPED = "user/plain/model.safetensors"
@@ -133,17 +141,22 @@ def shared(files, tmp_path_factory):
         "uncut": {"upload_cuts": 0},
         "completed": ["push", last, "user/cut"],
     }
+    offline = {
+        "cached": ["pull", "user/plain", "--output", str(folder / "cached")],
+        "not cached": ["pull", "user/cut"],
+        "offline push": ["push", last, "user/plain"],
+    }
     home = tmp_path_factory.mktemp("home")
     with Hub() as hub:
         env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TIMM_", "TORCH_"))}
-        command = [sys.executable, "-c", COMMANDS, json.dumps(list(steps.values()))]
+        command = [sys.executable, "-c", COMMANDS, json.dumps(list(steps.values())), json.dumps(list(offline.values()))]
         done = subprocess.run(
             command, env=env | hub.environment(home), cwd=home, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr
-        answers, loaded = json.loads(done.stdout.splitlines()[-1])
-        ran = [name for name, step in steps.items() if isinstance(step, list)]
-        yield hub, dict(zip(ran, answers, strict=True)), loaded
+        answers, loaded, without_network = json.loads(done.stdout.splitlines()[-1])
+        ran = [*(name for name, step in steps.items() if isinstance(step, list)), *offline]
+        yield hub, dict(zip(ran, answers + without_network, strict=True)), loaded
 
 
 def test_the_pulled_models_are_the_pushed_ones(shared, files):
@@ -243,21 +256,28 @@ def written(hub, repo, folder):
         ("flipped", "user/plain: model.safetensors has another checksum than the Hub's; it was removed, load it again"),
         ("missing", "user/nothing was not loaded: the Hub has no such repository"),
         ("interrupted", "user/cut was not pushed: the connection broke off ("),
+        ("not cached", "user/cut was not loaded: the Hub cannot be reached, and the file is not in the cache"),
+        ("offline push", "user/plain was not pushed: the connection broke off ("),
     ],
 )
 def test_each_fault_is_one_line(step, line, shared, files):
     answer = shared[1][step]
-    assert answer["code"] == 2
+    assert answer["code"] == 2, answer
     assert line in answer["err"]
     assert answer["err"].startswith("timm-regnet-ds: ")
     assert answer["err"].count("\n") == 1
     assert not (files[0] / "executed").exists()
 
 
-def test_pulled_files_are_written(shared, files):
-    assert sorted(file.name for file in (files[0] / "pulled").iterdir()) == [
-        *("README.md", "config.json", "model.safetensors"),
-    ]
+@pytest.mark.parametrize(("step", "folder"), [("again", "pulled"), ("cached", "cached")])
+def test_pulled_files_are_written(step, folder, shared, files):
+    hub, answers, _ = shared
+    assert (answers[step]["code"], answers[step]["err"]) == (0, "")
+    pulled = contents(files[0] / folder)
+    assert sorted(map(str, pulled)) == ["README.md", "config.json", "model.safetensors"]
+    assert pulled[Path("README.md")] == hub.repos["user/plain"].files["README.md"]
+    model = timm.create_model(f"local-dir:{files[0] / folder}", pretrained=True).eval()
+    torch.testing.assert_close(logits(model), logits(files[1]), rtol=1e-4, atol=1e-4)
 
 
 def test_trust_reads_what_is_refused_without(files):
@@ -285,7 +305,7 @@ def test_a_checkpoint_of_another_model(files, monkeypatch):
     checkpoint = read_checkpoint(folder / "regnet.safetensors")
     with pytest.raises(ValueError, match="does not say which model"):
         model_of(checkpoint)
-    with pytest.raises(ValueError, match=r"is not regnety_200mf \(\d+ keys differ\).* is \(.*nearest.* regnetx_200mf$"):
+    with pytest.raises(ValueError, match=r"is not regnety_200mf: \d+ keys differ: .* is \(.*nearest.* regnetx_200mf$"):
         model_of(checkpoint, "regnety_200mf")
     with pytest.raises(ValueError, match="timm has no model 'regnetx_200m'; did you mean"):
         model_of(checkpoint, "regnetx_200m")
@@ -313,28 +333,60 @@ def test_what_timm_alone_cannot_build(name, args, reason):
         stock_model(timm.create_model(name, **args))
 
 
-def test_a_card_states_the_time_on_a_known_gpu(tmp_path):
+def test_a_card_states_the_time_on_a_known_gpu(tmp_path, capsys):
     model = timm.create_model("test_resnet", num_classes=3)
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     push = ["push", str(tmp_path / "model.safetensors"), "user/model", "--model", "test_resnet", *KWARGS]
-    assert main([*push, "--output", str(tmp_path / "out"), "--on", "rtx4090"]) == 0
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert re.search(r"^Latency: [\d.]+ ms, predicted for NVIDIA GeForce RTX 4090, .*, batch 64\.$", card, re.MULTILINE)
+    push += ["--output", str(tmp_path / "out")]
+    several = str(replace(card("rtx4090"), batch_size=None).save(tmp_path / "several.json"))
+    for options, batch in (
+        (["--on", "rtx4090"], 64),
+        (["--on", "rtx4090", "--batch-size", "8"], 8),
+        (["--on", several, "--batch-size", "2"], 2),
+    ):
+        assert main([*push, *options]) == 0
+        text = (tmp_path / "out" / "README.md").read_text()
+        stated = rf"^Latency: [\d.]+ ms, predicted for NVIDIA GeForce RTX 4090, .*, batch {batch}\.$"
+        assert re.search(stated, text, re.MULTILINE)
+    for options, message in (
+        (["--on", several], "several batch sizes: pass batch_size"),
+        (["--batch-size", "8"], "--batch-size goes with --on, without --latency"),
+    ):
+        capsys.readouterr()
+        assert main([*push, *options]) == 2
+        assert message in capsys.readouterr().err
 
 
-def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
-    model = trained("test_resnet", num_classes=2)
-    save_for_hub(model, tmp_path / "saved")
-    before = {file.name: file.read_bytes() for file in (tmp_path / "saved").iterdir()}
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def fail(*args, **kwargs):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("timm_regnet_ds.training.hub.save_for_hf", fail)
-    with pytest.raises(OSError, match="No space left on device"):
-        save_for_hub(model, tmp_path / "saved")
-    assert {file.name: file.read_bytes() for file in (tmp_path / "saved").iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a model, which commands read and write."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_for_hub(trained("test_resnet", num_classes=2), folder / "model")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["grow", "model", "--factor", "2", "--strategy", "d", "--output", "grown"],
+        ["grow", "model", "--factor", "2", "--strategy", "d", "--output", "grown.safetensors"],
+        ["push", "model", "user/model", "--output", "model"],
+    ],
+    ids=lambda command: f"{command[0]} {command[-1]}",
+)
+def test_a_full_disk_loses_nothing(command, saved, monkeypatch, capsys):
+    monkeypatch.chdir(saved)
+    before = contents(saved)
+    with files_of_at_most(100_000):
+        assert main(command) == 2
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"timm-regnet-ds: \S+ was not written: .*File too large.*\n", error)
+    assert contents(saved) == before
+    assert [path.name for path in saved.iterdir()] == ["model"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")

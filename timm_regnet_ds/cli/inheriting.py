@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from timm_regnet_ds.scaling import ScaledModel, scale
-from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
+from timm_regnet_ds.training.checkpoints import Checkpoint
 from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
 from timm_regnet_ds.training.saving import save_model
 from timm_regnet_ds.weights import Inherited
 
+from .checkpoints import add_checkpoint_options, read
 from .scaling import add_scaling_options
 
 __all__ = ["add_commands"]
@@ -36,13 +37,7 @@ def add_commands(commands: Any) -> None:
         )
         add_scaling_options(command)
         command.add_argument("--model", metavar="NAME", help="the model, where the checkpoint does not say it")
-        command.add_argument(
-            "--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="arguments of timm.create_model"
-        )
-        command.add_argument(
-            "--use-ema", action="store_true", help="take the moving average of a checkpoint of train.py"
-        )
-        command.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
+        add_checkpoint_options(command)
         command.add_argument("--num-classes", type=int, metavar="N", help="another number of classes: a fresh head")
         if name == "grow":
             command.add_argument(
@@ -59,15 +54,14 @@ def _run(command: str, options: argparse.Namespace) -> None:
         raise ValueError(f"{options.output} exists already: choose another --output")
     if options.factor is not None:
         _check_direction(command, options.factor)
-    kwargs = parse_model_kwargs(options.model_kwargs)
-    base = model_of(read_checkpoint(options.checkpoint, options.trust, options.use_ema), options.model or "", **kwargs)
+    checkpoint, base = read(options)
     scaled = scale(
         base,
         options.factor,
         to=options.to,
         strategy=options.strategy,
         alpha=options.alpha,
-        base_args=kwargs,
+        base_args=parse_model_kwargs(options.model_kwargs),
         inherit_exactly=options.inherit_exactly,
     )
     _check_direction(command, scaled.factor)
@@ -76,7 +70,7 @@ def _run(command: str, options: argparse.Namespace) -> None:
         warnings.filterwarnings("ignore", ".*inherited", UserWarning)  # the printed lines say it
         model: Any = scaled.create(inherit=base, exact=options.exact, **classes)
     save_model(model, options.output)
-    print("\n".join(_lines(scaled, model.inherited, Path(options.checkpoint), Path(options.output))))
+    print("\n".join(_lines(scaled, model.inherited, checkpoint, Path(options.output))))
 
 
 def _check_direction(command: str, factor: float) -> None:
@@ -86,11 +80,12 @@ def _check_direction(command: str, factor: float) -> None:
         raise ValueError(f"{command} takes a factor of {limit} than 1, not {factor:.4g}; see '{other}'")
 
 
-def _lines(scaled: ScaledModel, inherited: Inherited, checkpoint: Path, output: Path) -> list[str]:
+def _lines(scaled: ScaledModel, inherited: Inherited, checkpoint: Checkpoint, output: Path) -> list[str]:
     before, after = scaled.base_complexity, scaled.complexity
     error = f"error {inherited.error:.2g}"
+    average = ", moving average" if checkpoint.averaged else ""
     found = [
-        ("base", f"{scaled.base} of {checkpoint.name}: {_size(before)}"),
+        ("base", f"{scaled.base} of {checkpoint.path.name}{average}: {_size(before)}"),
         ("scaled", f"by {scaled.strategy.name} and {scaled.factor:.4g}: {_size(after)}"),
         ("weights", f"exact ({error})" if inherited.exact else f"not exact ({error}): {_reasons(inherited.reasons)}"),
         (

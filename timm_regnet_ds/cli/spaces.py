@@ -6,6 +6,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds.common.text import count
+
 __all__ = ["add_commands"]
 
 
@@ -149,4 +151,4 @@ def _sweep(options: argparse.Namespace) -> None:
         return
     rows = sweep(plan)
     failed = sum(row["failure"] is not None for row in rows)
-    print(f"{len(rows)} models in {plan.output}, {failed} of them failed")
+    print(f"{count(len(rows), 'model')} in {plan.output}, {failed} of them failed")

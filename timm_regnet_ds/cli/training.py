@@ -1,20 +1,25 @@
-"""Commands about training and sharing: ``recipes``, ``push``, ``pull``, ``export``."""
+"""Commands about training and sharing: ``recipes``, ``images``, ``push``, ``pull``, ``export``."""
 
 import argparse
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from timm.models import create_model
 
+from timm_regnet_ds.common.check import check_int
+from timm_regnet_ds.common.text import count, listed
 from timm_regnet_ds.complexity import check_name, measure
 from timm_regnet_ds.latency.cards import predictor
 from timm_regnet_ds.training.card import CardFields
-from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
 from timm_regnet_ds.training.export import export_onnx
-from timm_regnet_ds.training.hub import pull_from_hub, push_to_hub, save_for_hub
+from timm_regnet_ds.training.hub import pull_from_hub, pull_readme, push_to_hub, save_for_hub
+from timm_regnet_ds.training.images import check_images
 from timm_regnet_ds.training.model_kwargs import explain_arguments, parse_model_kwargs
 from timm_regnet_ds.training.recipes import list_recipes, recipe_path
+
+from .checkpoints import add_checkpoint_options, read
 
 __all__ = ["add_commands"]
 
@@ -44,17 +49,24 @@ def add_commands(commands: Any) -> None:
         parser.add_argument("name", metavar="NAME")
         parser.set_defaults(run=run)
 
+    images = commands.add_parser("images", help="check a folder of images for train.py")
+    images.add_argument("folder", type=Path, metavar="DIR", help="with the folders train and validation")
+    images.add_argument("--workers", type=int, default=4, metavar="N", help="threads (default: 4)")
+    images.set_defaults(run=_images)
+
     push = commands.add_parser("push", help="push a checkpoint to the Hugging Face Hub, with a card")
     push.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of timm's train.py, or a safetensors file")
     push.add_argument("repo", metavar="REPO", help="user/name")
     push.add_argument("--model", default="", help="timm's name (default: the one in the checkpoint)")
-    push.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
+    add_checkpoint_options(push)
     push.add_argument("--stock", action="store_true", help="under timm's own architecture, loadable by timm alone")
-    push.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
     push.add_argument(
         "--on",
         metavar="CARD",
         help="state the latency that a card of 'timm-regnet-ds latency cards', or the JSON of 'latency fit', predicts",
+    )
+    push.add_argument(
+        "--batch-size", type=int, metavar="N", help="with --on: images in the batch (default: the card's)"
     )
     push.add_argument("--private", action="store_true")
     push.add_argument("--output", type=Path, metavar="DIR", help="write the files to DIR and push nothing")
@@ -70,9 +82,8 @@ def add_commands(commands: Any) -> None:
     export = commands.add_parser("export", help="write any timm model as an ONNX file, and check it")
     export.add_argument("model", metavar="MODEL", help="timm's name, such as scaled, or hf-hub:user/name")
     export.add_argument("output", type=Path, metavar="FILE.onnx")
-    export.add_argument("--model-kwargs", nargs="+", default=[], metavar="KEY=VALUE", help="of timm.create_model")
     export.add_argument("--checkpoint", type=Path, help="weights (default: untrained, or those of hf-hub:)")
-    export.add_argument("--trust", action="store_true", help="unpickle a checkpoint that may execute code")
+    add_checkpoint_options(export)
     export.add_argument("--img-size", type=int, metavar="N", help="side of the images (default: the model's own)")
     export.set_defaults(run=_export)
 
@@ -92,15 +103,30 @@ def _path(options: argparse.Namespace) -> None:
     print(recipe_path(options.name))
 
 
+def _images(options: argparse.Namespace) -> int:
+    splits = []
+    for split in check_images(options.folder, check_int("--workers", options.workers)):
+        splits.append(split)
+        print(f"{split.name}: {count(split.images, 'image')}, {len(split.classes)} classes, {len(split.broken)} broken")
+        for file, reason in split.broken.items():
+            print(f"timm-regnet-ds: {file}: {reason}", file=sys.stderr)
+    train, validation = (set(split.classes) for split in splits)
+    if other := sorted(train ^ validation):
+        raise ValueError(f"train and validation have different classes, and so different labels: {listed(other)}")
+    return int(any(split.broken for split in splits))
+
+
 def _push(options: argparse.Namespace) -> None:
-    checkpoint = read_checkpoint(options.checkpoint, options.trust)
-    model = model_of(checkpoint, options.model, **parse_model_kwargs(options.model_kwargs))
+    if options.batch_size is not None and (options.on is None or options.latency):
+        raise ValueError("--batch-size goes with --on, without --latency")
+    checkpoint, model = read(options)
     card = {field.name: getattr(options, field.name) for field in fields(CardFields)}
     if not card["recipe"] and checkpoint.options.get("config"):
         card["recipe"] = f"`{Path(checkpoint.options['config']).stem}`"
     if options.on is not None and not card["latency"]:
         on = predictor(options.on)
-        card["latency"] = f"{on.predict(model):.3g} ms, predicted for {on.about()}"
+        milliseconds = on.predict(model, batch_size=options.batch_size)
+        card["latency"] = f"{milliseconds:.3g} ms, predicted for {on.about(options.batch_size)}"
     if options.output is not None:
         save_for_hub(model, options.output, repo_id=options.repo, stock=options.stock, card=card)
         print(f"{options.output}: written, not pushed")
@@ -110,10 +136,10 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    kwargs = {"exportable": True, **parse_model_kwargs(options.model_kwargs)}
     if options.checkpoint is not None:
-        model = model_of(read_checkpoint(options.checkpoint, options.trust), options.model, **kwargs)
+        _, model = read(options, exportable=True)
     else:
+        kwargs = {"exportable": True, **parse_model_kwargs(options.model_kwargs)}
         check_name(options.model)
         with explain_arguments(options.model):
             model = create_model(options.model, pretrained=":" in options.model, **kwargs)
@@ -125,5 +151,6 @@ def _pull(options: argparse.Namespace) -> None:
     model = pull_from_hub(options.repo)
     print(f"{options.repo}: {measure(model)}")
     if options.output is not None:
-        save_for_hub(model, options.output, repo_id=options.repo.partition("@")[0])
+        readme = pull_readme(options.repo)
+        save_for_hub(model, options.output, repo_id=options.repo.partition("@")[0], readme=readme)
         print(f"{options.output}: written")

@@ -1,13 +1,24 @@
 """Small pieces of text that tables and messages share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["first_line", "format_size", "shorten"]
+__all__ = ["count", "first_line", "format_size", "listed", "shorten"]
 
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the error's type if it has no message."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def count(number: int, thing: str) -> str:
+    """A number of things, whose plural has an s: ``1 module``, ``2 modules``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and how many more there are: ``a, b, c and 2 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def format_size(size: Iterable[int]) -> str:

@@ -67,7 +67,7 @@ def _create_scaled(
         if not isinstance(sizes, Mapping):
             raise ValueError(f"sizes are what a saved model's config has under that name, not {sizes!r}")
         recipe = {name: value for name, value in how.items() if name not in TARGET_ARGS}
-        if kwargs.get("inherit") and not pretrained:
+        if not pretrained and any(kwargs.get(name) not in (None, False) for name in ("inherit", "exact")):
             return _scaled_again(base, recipe, sizes).create(**kwargs)
         found = base_of(base, how.get("base_args", {}), None)
         kwargs = {name: value for name, value in kwargs.items() if name not in ("inherit", "exact")}

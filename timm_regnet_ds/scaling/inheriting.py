@@ -90,6 +90,8 @@ def _trained_base(base: Base, source: bool | nn.Module | Mapping[str, Any], kwar
             try:
                 return create_model(base.name, pretrained=True, **{**base.create_args, **kwargs})
             except RuntimeError as error:
+                if not str(error).startswith("No pretrained weights exist"):
+                    raise
                 raise ValueError(f"inherit=True: {base.name} has no pretrained weights to load ({error})") from error
     if not isinstance(source, (nn.Module, Mapping)):
         raise TypeError(f"inherit takes a model, a state dict or True, not {type(source).__name__}")

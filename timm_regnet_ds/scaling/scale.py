@@ -10,12 +10,12 @@ from typing import Any
 from torch import nn
 
 from timm_regnet_ds.common.check import check_float, check_int
+from timm_regnet_ds.common.state_shapes import shapes_of
 from timm_regnet_ds.latency.cards import predictor
 
 from .arithmetic.strategy import STRATEGIES, Multipliers, Strategy, resolve_strategy
 from .building.base import Base, base_of
 from .building.build import Changes, changes_of
-from .building.timm_args import shapes_of
 from .families.specs import ScalingSpec
 from .fitting.flops_shares import FlopsShares, flops_shares
 from .fitting.search import Trial, find_factor
@@ -272,7 +272,7 @@ def _check_same(model: nn.Module, base: Base) -> None:
     timm records the arguments of a model since version 1.0.31.
     """
     built, _ = build_and_measure(base.name, base, Changes(), base.input_size)
-    if base.pretrained_cfg is not None and shapes_of(built) != shapes_of(model):
+    if base.pretrained_cfg is not None and shapes_of(built.state_dict()) != shapes_of(model.state_dict()):
         raise ValueError(f"{base.name} alone does not build this model: pass the arguments that did as base_args")
 
 

@@ -18,9 +18,9 @@ from timm.models._helpers import clean_state_dict
 from torch import Tensor, nn
 
 from timm_regnet_ds.common.check import did_you_mean
-from timm_regnet_ds.common.text import first_line
+from timm_regnet_ds.common.state_shapes import Shapes, describe_differences, shapes_of
+from timm_regnet_ds.common.text import first_line, listed
 from timm_regnet_ds.complexity import build_without_weights
-from timm_regnet_ds.scaling.building.timm_args import shapes_of
 
 from .model_kwargs import explain_arguments
 
@@ -32,12 +32,11 @@ _MODEL_OPTIONS = {"num_classes": "num_classes", "in_chans": "in_chans", "global_
 _INITIAL_WEIGHTS = ("inherit", "exact")
 # Options of train.py that change the images, by the entry of the pretrained config.
 _DATA_OPTIONS = ("mean", "std", "interpolation", "crop_pct")
-# Keys of a moving average of the weights.
+# Keys of the weights, and of their moving average.
+_STATES = ("state_dict", "model")
 _EMA = ("state_dict_ema", "model_ema")
 # The files of timm's save_for_hf.
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-# Names listed in an error message.
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,11 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        state: the weights; the moving average, if the checkpoint has one.
+        state: the weights.
         model: timm's name of the model; empty if the file does not say it.
         options: the options of ``train.py``; empty if the file has none.
         model_args: arguments of ``timm.create_model`` that were saved with the model.
+        averaged: whether the weights are the moving average of a training.
     """
 
     path: Path
@@ -57,20 +57,20 @@ class Checkpoint:
     model: str = ""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     model_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    averaged: bool = False
 
 
-def read_checkpoint(path: str | Path, trust: bool = False, use_ema: bool | None = None) -> Checkpoint:
+def read_checkpoint(path: str | Path, trust: bool = False, use_ema: bool = True) -> Checkpoint:
     """Read a checkpoint of timm's ``train.py``, a state dict, or a safetensors file, without executing code in it.
 
     Args:
         path: the file, or a folder of timm's ``save_for_hf``.
         trust: unpickle a file that holds more than tensors and plain values, which may execute anything.
-        use_ema: whether to take the moving average of a checkpoint of ``train.py``; by default, if it has one.
+        use_ema: take the moving average of the weights, if a checkpoint of ``train.py`` has one.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds more than tensors and plain values, is damaged, or holds no weights; or ``use_ema``
-            is True and the file has no moving average.
+        ValueError: the file holds more than tensors and plain values, is damaged, or holds no weights.
     """
     path = Path(path)
     if path.is_dir():
@@ -78,20 +78,18 @@ def read_checkpoint(path: str | Path, trust: bool = False, use_ema: bool | None 
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint {path}")
     if path.suffix == ".safetensors":
-        if use_ema:
-            raise ValueError(f"{path} holds one state dict, without a moving average")
         return _read_safetensors(path)
     content = _load(path, trust)
-    if use_ema and not content.keys() & set(_EMA):
-        raise ValueError(f"{path} has no moving average of the weights ({' or '.join(_EMA)})")
-    keys = ("state_dict", "model") if use_ema is False else (*_EMA, "state_dict", "model")
-    state = next((content[key] for key in keys if key in content), content)
+    keys = (*_EMA, *_STATES) if use_ema else _STATES
+    key = next((key for key in keys if key in content), "")
+    state = content[key] if key else content
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        entries = ", ".join(map(str, list(content)[:_NAMED])) or "none"
+        entries = listed([str(key) for key in content]) or "none"
         raise ValueError(f"{path} holds no state dict; its first entries are: {entries}")
     options = content.get("args") if state is not content else None
     options = vars(options) if isinstance(options, argparse.Namespace) else {}
-    return Checkpoint(path, clean_state_dict(dict(state)), options.get("model") or content.get("arch") or "", options)
+    name = options.get("model") or content.get("arch") or ""
+    return Checkpoint(path, clean_state_dict(dict(state)), name, options, averaged=key in _EMA)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -108,7 +106,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
     return Checkpoint(path, clean_state_dict(state), metadata.get("architecture", ""), model_args=args)
 
 
-def _read_folder(folder: Path, trust: bool, use_ema: bool | None) -> Checkpoint:
+def _read_folder(folder: Path, trust: bool, use_ema: bool) -> Checkpoint:
     path = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(f"{folder} has neither {' nor '.join(_WEIGHTS)}")
@@ -185,7 +183,7 @@ def model_of(checkpoint: Checkpoint, name: str = "", **kwargs: Any) -> nn.Module
     args |= kwargs
     create = partial(create_model, name, **args)
     with explain_arguments(name):
-        wanted = shapes_of(build_without_weights(create))
+        wanted = shapes_of(build_without_weights(create).state_dict())
     _check_shapes(checkpoint, name, wanted)
     model: nn.Module = create()
     model.load_state_dict(checkpoint.state)
@@ -214,24 +212,17 @@ def _data_overlay(options: Mapping[str, Any], model: Any) -> dict[str, Any]:
     return overlay
 
 
-def _check_shapes(checkpoint: Checkpoint, name: str, wanted: Mapping[str, tuple[int, ...]]) -> None:
-    found = {key: tuple(tensor.shape) for key, tensor in checkpoint.state.items()}
-    different = [key for key in wanted if key in found and found[key] != wanted[key]]
-    missing, extra = (sorted(one.keys() - other.keys()) for one, other in ((wanted, found), (found, wanted)))
-    if not (different or missing or extra):
+def _check_shapes(checkpoint: Checkpoint, name: str, wanted: Shapes) -> None:
+    found = shapes_of(checkpoint.state)
+    differences = describe_differences(found, wanted)
+    if not differences:
         return
-    parts = [
-        *(f"{key} is {found[key]}, not {wanted[key]}" for key in different[:_NAMED]),
-        *([f"it lacks {', '.join(missing[:_NAMED])}"] if missing else []),
-        *([f"it has {', '.join(extra[:_NAMED])}"] if extra else []),
-    ]
-    count = len(different) + len(missing) + len(extra)
     nearest = _nearest_model(found)
     advice = f"; the nearest registered model is {nearest}" if nearest and nearest != name else ""
-    raise ValueError(f"{checkpoint.path} is not {name} ({count} keys differ): {'; '.join(parts)}{advice}")
+    raise ValueError(f"{checkpoint.path} is not {name}: {differences}{advice}")
 
 
-def _nearest_model(found: Mapping[str, tuple[int, ...]]) -> str:
+def _nearest_model(found: Shapes) -> str:
     """The registered model that has the most keys and shapes of a state dict; empty if none has the same first layer.
 
     Only models whose first and last layer have the names in the state dict are built, on the meta device.
@@ -243,7 +234,7 @@ def _nearest_model(found: Mapping[str, tuple[int, ...]]) -> str:
         if not all(isinstance(layer, str) and f"{layer}.weight" in found for layer in layers) or not layers:
             continue
         try:
-            shapes = shapes_of(build_without_weights(partial(create_model, name)))
+            shapes = shapes_of(build_without_weights(partial(create_model, name)).state_dict())
         except Exception:  # a generator that needs arguments
             continue
         shares[name] = len(shapes.items() & found.items()) / len(shapes.keys() | found.keys())

@@ -11,6 +11,8 @@ from torch import nn
 from timm_regnet_ds.common.check import check_int
 from timm_regnet_ds.common.text import first_line, format_size
 
+from .saving import writing
+
 __all__ = ["export_onnx"]
 
 
@@ -31,9 +33,10 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed.
         ValueError: an invalid size, or one that the model does not take.
+        OSError: the file cannot be written.
     """
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ImportError(
             "export needs onnx, onnxscript and onnxruntime: pip install onnx onnxscript onnxruntime"
@@ -48,7 +51,15 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
             expected = model.eval()(images)
     except (AssertionError, RuntimeError) as error:
         raise ValueError(f"the model does not take images of {format_size(sides)}: {first_line(error)}") from error
-    path = Path(path)
+    with writing(path):
+        logits = _write(model, Path(path), images, opset)
+    return float((expected - torch.from_numpy(logits)).abs().max())
+
+
+def _write(model: nn.Module, path: Path, images: torch.Tensor, opset: int) -> Any:
+    """Write the file, and compute the logits from it."""
+    import onnxruntime
+
     path.parent.mkdir(parents=True, exist_ok=True)
     # Weights of more than 2 GB are in a second file, which the first one names: both are written under their own names.
     with TemporaryDirectory(dir=path.parent) as folder:
@@ -60,4 +71,4 @@ def export_onnx(model: nn.Module, path: str | Path, img_size: int | None = None,
         (logits,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
         for written in sorted(Path(folder).iterdir(), reverse=True):  # the weights before the file that names them
             written.replace(path.with_name(written.name))
-    return float((expected - torch.from_numpy(logits)).abs().max())
+    return logits

@@ -16,18 +16,19 @@ from typing import Any
 
 import timm
 from huggingface_hub import CommitInfo, HfApi, hf_hub_download
-from huggingface_hub.utils import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from timm.models import create_model, save_for_hf
 from torch import nn
 
+from timm_regnet_ds.common.state_shapes import describe_differences, shapes_of
 from timm_regnet_ds.common.text import first_line
 from timm_regnet_ds.complexity import build_without_weights
-from timm_regnet_ds.scaling.building.timm_args import shapes_of
 
 from .card import CardFields, architecture_of, card_sections, citation_of, front_matter, license_of
+from .saving import writing
 from .stock import stock_model
 
-__all__ = ["model_card", "pull_from_hub", "push_to_hub", "save_for_hub"]
+__all__ = ["model_card", "pull_from_hub", "pull_readme", "push_to_hub", "save_for_hub"]
 
 WEIGHTS = "model.safetensors"
 # Entries of a pretrained config that belong to the weights with which training began.
@@ -110,8 +111,12 @@ def save_for_hub(
     stock: bool = False,
     model_args: dict[str, Any] | None = None,
     card: dict[str, str] | None = None,
+    readme: str = "",
 ) -> None:
     """Write the files that `push_to_hub` uploads. The arguments are those of `push_to_hub`.
+
+    Args:
+        readme: the text of README.md; by default the card.
 
     ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads it.
     """
@@ -120,18 +125,28 @@ def save_for_hub(
     stock_name = architecture_of(pushed) if pushed is not model else ""
     args = _model_args(pushed, model_args)
     _check_rebuilt(pushed, stock_name or name, args)
+    text = readme or _card_text(model, repo_id, fields, stock_name)
+    with writing(folder):
+        _write(pushed, args, text, Path(folder))
+
+
+def _write(model: nn.Module, args: dict[str, Any], readme: str, folder: Path) -> None:
+    """Write all files to a temporary folder first; if that fails, the folder stays as it was."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent) as temporary:
+        save_for_hf(model, temporary, model_args=args, safe_serialization=True)
+        _rewrite_config(Path(temporary, "config.json"))
+        Path(temporary, "README.md").write_text(readme, encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        for file in Path(temporary).iterdir():
+            file.replace(folder / file.name)
+
+
+def _card_text(model: nn.Module, repo_id: str, fields: CardFields, stock_name: str) -> str:
     title = f"# Model card for {repo_id.rpartition('/')[2]}\n\n"
     citation = citation_of(model, fields)
     cited = f"\n## Citation\n\n```bibtex\n{citation}\n```\n" if citation else ""
-    text = front_matter(model, fields) + title + card_sections(model, repo_id, fields, stock_name) + cited
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent) as temporary:  # if writing fails, the folder's files stay as they were
-        save_for_hf(pushed, temporary, model_args=args, safe_serialization=True)
-        _rewrite_config(Path(temporary, "config.json"))
-        Path(temporary, "README.md").write_text(text, encoding="utf-8")
-        for file in Path(temporary).iterdir():
-            file.replace(folder / file.name)
+    return front_matter(model, fields) + title + card_sections(model, repo_id, fields, stock_name) + cited
 
 
 def pull_from_hub(repo_id: str, *, token: str | None = None, **kwargs: Any) -> nn.Module:
@@ -157,6 +172,23 @@ def pull_from_hub(repo_id: str, *, token: str | None = None, **kwargs: Any) -> n
         path = Path(hf_hub_download(name, WEIGHTS, revision=revision or None, token=token))
     _verify(path, repo_id)
     return create_model(f"local-dir:{path.parent}", pretrained=True, **kwargs)
+
+
+def pull_readme(repo_id: str, *, token: str | None = None) -> str:
+    """The README.md of a repository, or of its cached copy; empty if it has none.
+
+    Raises:
+        OSError: as `pull_from_hub`.
+    """
+    name, _, revision = repo_id.partition("@")
+    with one_line(repo_id, "was not loaded"):
+        try:
+            path = hf_hub_download(name, "README.md", revision=revision or None, token=token)
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return ""
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _verify(path: Path, repo_id: str) -> None:
@@ -242,10 +274,8 @@ def _check_rebuilt(model: nn.Module, name: str, args: dict[str, Any]) -> None:
     call = f"create_model({', '.join([repr(name), *(f'{key}={value!r}' for key, value in args.items())])})"
     advice = "pass the arguments that it was created with as model_args"
     try:
-        wanted, found = shapes_of(model), shapes_of(build_without_weights(partial(create_model, name, **args)))
+        built = build_without_weights(partial(create_model, name, **args)).state_dict()
     except Exception as error:
         raise ValueError(f"{call} does not build this model: {error}; {advice}") from error
-    different = [key for key in sorted(wanted | found) if wanted.get(key) != found.get(key)]
-    if different:
-        key = different[0]
-        raise ValueError(f"{call} builds another model: {key} is {found.get(key)}, not {wanted.get(key)}; {advice}")
+    if differences := describe_differences(shapes_of(built), shapes_of(model.state_dict())):
+        raise ValueError(f"{call} builds another model: {differences}; {advice}")

@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_finite", "check_state"]
+from timm_regnet_ds.common.state_shapes import describe_differences, shapes_of
 
-# Names listed in an error message.
-_LISTED = 3
+__all__ = ["check_finite", "check_state"]
 
 
 def check_state(name: str, state: Mapping[str, Any], model: nn.Module) -> None:
@@ -24,19 +23,8 @@ def check_state(name: str, state: Mapping[str, Any], model: nn.Module) -> None:
         ValueError: missing or unknown names, other shapes, or values that are not finite. The message names the first
             few.
     """
-    expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
-    unknown = [key for key in state if key not in expected]
-    if missing or unknown:
-        parts = [f"{what} {_listed(keys)}" for what, keys in (("lacks", missing), ("has besides", unknown)) if keys]
-        raise ValueError(f"these are not the weights of {name}: the base {' and '.join(parts)}")
-    differing = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in expected.items()
-        if state[key].shape != value.shape
-    ]
-    if differing:
-        raise ValueError(f"these are not the weights of {name}: {_listed(differing)}")
+    if differences := describe_differences(shapes_of(state), shapes_of(model.state_dict())):
+        raise ValueError(f"these are not the weights of {name}: {differences}")
     check_finite(name, state, {key for key, _ in model.named_parameters(remove_duplicate=False)})
 
 
@@ -61,8 +49,3 @@ def check_finite(name: str, state: Mapping[str, Tensor], parameters: Collection[
 def _is_finite(value: Tensor) -> bool:
     real = torch.view_as_real(value) if value.is_complex() else value
     return all(bool(torch.isfinite(bound)) for bound in torch.aminmax(real.detach()))  # NaN is the bound of NaN
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

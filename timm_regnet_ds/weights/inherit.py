@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from timm_regnet_ds.common.text import count
+
 from . import rules  # noqa: F401  # registers what operators do to dimensions
 from .align import align, describe
 from .assign import assign
@@ -40,7 +42,8 @@ def inherit(
         grown: a larger model of the same class, freshly initialized; it is changed in place.
         between: a model of the base's depth and the grown model's widths, where both differ; it may be on ``meta``.
         input_size: (channels, height, width) of images that both models take.
-        policies: what new channels may be; the one with the smallest error is kept.
+        policies: what new channels may be; the one with the smallest error is kept. Policies that change nothing for
+            these models are not tried; if none is left, ``Policy.MIXED`` is.
         images: number of random images on which outputs are compared.
 
     Returns:
@@ -52,20 +55,18 @@ def inherit(
     for model, name in ((base, "the base"), (grown, "the grown model")):
         check_finite(name, model.state_dict(), {key for key, _ in model.named_parameters(remove_duplicate=False)})
     work = _Work(base, grown, between, input_size, images)
-    best: _Result | None = None
-    errors: dict[str, float] = {}
-    for policy in policies:
-        if not work.is_useful(policy):
-            continue
-        if best is not None and best.state is None:
+    first, *others = [policy for policy in policies if work.is_useful(policy)] or [Policy.MIXED]
+    best = work.attempt(first)
+    errors = {first.value: best.error}
+    for policy in others:
+        if best.error < EXACT:
+            break
+        if best.state is None:
             best.state = work.weights()
         result = work.attempt(policy)
         errors[policy.value] = result.error
-        if best is None or result.error < best.error:
+        if result.error < best.error:
             best = result
-        if result.error < EXACT:
-            break
-    assert best is not None
     return work.finish(best, errors)
 
 
@@ -232,13 +233,17 @@ class _Work:
         stuck = [name for name, how in result.added.items() if how is None and self._has_block(name)]
         if stuck:
             kinds = sorted({type(self.model.get_submodule(name)).__name__ for name in stuck})
-            found.append(f"{len(stuck)} added blocks cannot be identities ({', '.join(kinds)}; {stuck[0]})")
+            identities = "an identity" if len(stuck) == 1 else "identities"
+            what = f"{count(len(stuck), 'added block')} cannot be {identities}"
+            found.append(f"{what} ({', '.join(kinds)}; {stuck[0]})")
         marks: dict[str, str] = {}
         for leaf in sorted(self.plan.leaves(), key=lambda leaf: leaf.size):
             if leaf.base and leaf.grown % leaf.base:
                 for mark in leaf.marks - {"contraction"}:
                     marks.setdefault(mark, f"{leaf.base} to {leaf.grown} channels")
         found += [f"{_READERS[mark]} over {what}" for mark, what in marks.items()]
+        if len(self.plan.outputs) != len(self.wanted):
+            found.append(f"the base returns {count(len(self.wanted), 'tensor')}, the model {len(self.plan.outputs)}")
         if not self.plan.aligned:
             found.append("the two models do not call the same operators")
         return found + list(dict.fromkeys(self.plan.conflicts))
@@ -249,7 +254,8 @@ class _Work:
         kept = set(self.alignment.modules.values())
         gone = [name for name in self.base_modules if name not in kept and name.rpartition(".")[0] in kept]
         if gone:
-            found.append(f"{len(gone)} modules of the base are left out ({gone[0]})")
+            are = "is" if len(gone) == 1 else "are"
+            found.append(f"{count(len(gone), 'module')} of the base {are} left out ({gone[0]})")
         narrower = [leaf for leaf in self.plan.leaves() if leaf.grown < leaf.base]
         if narrower:
             widest = max(narrower, key=lambda leaf: leaf.base)

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from timm_regnet_ds.common.text import count
+
 from .maps import OLD, Map
 
 __all__ = ["EXACT", "Inherited", "Widened"]
@@ -69,8 +71,8 @@ class Inherited:
 
     def __str__(self) -> str:
         what = "exact" if self.exact else f"error {self.error:.2g}"
-        parts = f"{len(self.inherited)} parameters inherited, {len(self.widened)} widened, {len(self.new)} new"
-        return f"{what} ({self.policy} channels, {len(self.added)} added modules; {parts})"
+        parts = f"{count(len(self.inherited), 'parameter')} inherited, {len(self.widened)} widened, {len(self.new)} new"
+        return f"{what} ({self.policy} channels, {count(len(self.added), 'added module')}; {parts})"
 
     def with_new(self, names: Iterable[str]) -> "Inherited":
         """The same with some parameters among the new ones."""

@@ -24,8 +24,11 @@ def compare(base: Sequence[Tensor], grown: Sequence[Tensor], dims: Sequence[list
     Where an output of the grown model has new values, only those that correspond to the base's are compared.
 
     Returns:
-        ``inf`` where an output is not finite, or where it is not known which of its values are the base's.
+        ``inf`` where an output is not finite, where it is not known which of its values are the base's, or where the
+        models return different numbers of tensors.
     """
+    if len(base) != len(grown):
+        return float("inf")
     worst = 0.0
     for k, (ours, theirs) in enumerate(zip(base, grown, strict=True)):
         if not ours.is_floating_point():

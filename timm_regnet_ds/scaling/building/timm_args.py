@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from timm.models import create_model
-from torch import nn
+
+from timm_regnet_ds.common.state_shapes import shapes_of
 
 from .base import Base
 from .build import Changes, build_changed
 
-__all__ = ["shapes_of", "timm_args"]
+__all__ = ["timm_args"]
 
 
 def timm_args(base: Base, changes: Changes) -> tuple[str, dict[str, Any]]:
@@ -35,11 +36,11 @@ def timm_args(base: Base, changes: Changes) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"timm alone cannot build {base.name} scaled: {error}") from None
     try:
         with torch.device("meta"), torch.random.fork_rng([]):
-            built = shapes_of(create_model(name, **args))
+            built = shapes_of(create_model(name, **args).state_dict())
     except Exception as error:
         raise ValueError(f"timm alone cannot build {name} scaled with {', '.join(args)}: {error}") from error
     with torch.device("meta"), torch.random.fork_rng([]):
-        wanted = shapes_of(build_changed(base, changes))
+        wanted = shapes_of(build_changed(base, changes).state_dict())
     if built != wanted:
         raise ValueError(f"timm alone cannot build {name} scaled: its entrypoint ignores some of {', '.join(args)}")
     return name, args
@@ -49,8 +50,3 @@ def _changed_fields(before: Any, after: Any) -> dict[str, Any]:
     """The fields of a config that differ. Families with configs take them as arguments."""
     old, new = (cfg if isinstance(cfg, dict) else vars(cfg) for cfg in (before, after))
     return {key: value for key, value in new.items() if value != old.get(key)}
-
-
-def shapes_of(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """The shape of each parameter and buffer, by its name in the state dict."""
-    return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}

@@ -118,7 +118,10 @@ def _known(call: Call, theirs: list[Ref], count: int) -> dict[int, int]:
 
 @rule("constant_pad_nd", "pad")
 def pad(call: Call) -> list[Dim]:
-    """New positions on both sides; those of channels that only the grown model has are new channels."""
+    """New positions on both sides; those of channels that only the grown model has are new channels.
+
+    Negative sizes cut positions off, as a slice does.
+    """
     found = list(call.inputs[0])
     ours, theirs = call.base["pad"], call.grown["pad"]
     for k in range(len(theirs) // 2):
@@ -127,8 +130,19 @@ def pad(call: Call) -> list[Dim]:
         if same(found[axis]) and before[0] == before[1] and after[0] == after[1]:
             found[axis] = Leaf(*call.out_sizes()[axis])
             continue
+        length = call.sizes("self")[axis]
+        start = _cut(before[0]), _cut(before[1])
+        end = length[0] - _cut(after[0]), length[1] - _cut(after[1])
+        if start != (0, 0) or end != length:
+            found[axis] = call.unifier.slice(found[axis], start, end)
+        before, after = (max(before[0], 0), max(before[1], 0)), (max(after[0], 0), max(after[1], 0))
         found[axis] = concat([Leaf(*before), *call.unifier.give_way(segments(found[axis]), after)])
     return found
+
+
+def _cut(size: int) -> int:
+    """How many positions a size of padding cuts off."""
+    return max(-size, 0)
 
 
 @rule("stack")
