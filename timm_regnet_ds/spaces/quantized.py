@@ -29,6 +29,8 @@ class StageTable(NamedTuple):
         indices: which of the given networks these are, ascending, shape (m,).
         ends: number of blocks up to the end of each stage, at most the greatest depth, shape (m, stages).
         widths: widths before group widths are fitted, shape (m, stages).
+
+    The numbers of one stage lie beside each other in memory, since they are computed with stage by stage.
     """
 
     indices: Array
@@ -50,14 +52,15 @@ def quantized_stages(depth: Array, w0: Array, wa: Array, wm: Array, stages: int)
         are fitted, both int64 of shape (m, stages).
     """
     # The exponent of the last block decides for most networks: it must be that of the last stage.
-    growth, least = 1 + wa * (depth - 1) / w0, wm ** (stages - 2) * np.sqrt(wm)
-    likely = np.flatnonzero((growth > least * (1 - TIE)) & (growth < least * wm * (1 + TIE)))
-    depth = depth[likely]
-    table = stage_table(int(depth.max(initial=1)), w0[likely], wa[likely], wm[likely], stages)
-    depth = depth[table.indices]
-    kept = (table.ends[:, -1] >= depth) & (depth > (table.ends[:, -2] if stages > 1 else 0))
-    ends = np.minimum(table.ends[kept], depth[kept, None])
-    return likely[table.indices[kept]], np.diff(ends, prepend=0), table.widths[kept]
+    growth, least = 1 + wa * (depth - 1) / w0, wm ** (stages - 2) * np.sqrt(wm) * (1 - TIE)
+    likely = np.flatnonzero((growth > least) & (growth < least * wm * (1 + 3 * TIE)))
+    depth, w0, wa, wm = (array.take(likely) for array in (depth, w0, wa, wm))
+    table = stage_table(int(depth.max(initial=1)), w0, wa, wm, stages)
+    depth, ends, widths = depth[table.indices], table.ends.T, table.widths.T
+    kept = np.flatnonzero((ends[-1] >= depth) & (depth > (ends[-2] if stages > 1 else 0)))
+    depths = np.minimum(ends, depth).take(kept, axis=1)
+    depths[1:] -= depths[:-1].copy()
+    return likely[table.indices[kept]], depths.T, widths.take(kept, axis=1).T
 
 
 def stage_table(most: int, w0: Array, wa: Array, wm: Array, stages: int) -> StageTable:
@@ -69,7 +72,9 @@ def stage_table(most: int, w0: Array, wa: Array, wm: Array, stages: int) -> Stag
         stages: number of stages.
     """
     exponents = np.arange(stages, dtype=np.float64)
-    powers = np.cumprod([np.ones_like(wm), *[wm] * (stages - 1)], axis=0)
+    powers = np.ones((stages, len(wm)))
+    for i in range(1, stages):
+        np.multiply(powers[i - 1], wm, out=powers[i])
     line, eighths = w0 / wa, w0 / QUANTUM * powers
     boundaries = line * (np.sqrt(wm) * powers - 1)
     ends, rounded = np.minimum(np.ceil(boundaries), most), np.rint(eighths)
@@ -83,5 +88,5 @@ def stage_table(most: int, w0: Array, wa: Array, wm: Array, stages: int) -> Stag
         rounded[:, rows] = np.rint(first * ratio ** exponents[:, None] / QUANTUM)
     distinct = (ends[1:] > ends[:-1]) & (rounded[1:] > rounded[:-1])
     indices = np.flatnonzero(distinct.all(axis=0) & (rounded[0] > 0))
-    ends, rounded = (table[:, indices].T.astype(np.int64) for table in (ends, rounded))
-    return StageTable(indices, ends, rounded * QUANTUM)
+    ends, rounded = (table.astype(np.int64).take(indices, axis=1) for table in (ends, rounded))
+    return StageTable(indices, ends.T, (rounded * QUANTUM).T)
