@@ -250,6 +250,13 @@ def test_a_base_of_another_number_format():
     assert next(model.parameters()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.jit.script])
+def test_a_base_in_another_form(wrap):
+    base = perturbed(timm.create_model("test_resnet", num_classes=5, scriptable=True))
+    s = trd.scale("test_resnet", 2, strategy="d", base_args={"num_classes": 5})
+    assert s.create(inherit=wrap(base)).inherited.exact
+
+
 @pytest.mark.cuda
 def test_a_base_on_another_device(vit):
     base, s = vit

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from timm.models import create_model
+from timm.utils.model import unwrap_model
 from torch import nn
 
 from timm_regnet_ds.weights import Inherited, inherit
@@ -95,11 +96,16 @@ def _trained_base(base: Base, source: bool | nn.Module | Mapping[str, Any], kwar
                 raise ValueError(f"inherit=True: {base.name} has no pretrained weights to load ({error})") from error
     if not isinstance(source, (nn.Module, Mapping)):
         raise TypeError(f"inherit takes a model, a state dict or True, not {type(source).__name__}")
-    state = source.state_dict() if isinstance(source, nn.Module) else source.get("state_dict", source)
-    expected = build_changed(base, Changes(), **{**kwargs, **_own_classes(base, source, state)})
-    check_state(base.name, state, expected)
+    model: nn.Module | None = None
     if isinstance(source, nn.Module):
-        return source
+        model = unwrap_model(source)  # of torch.compile, DistributedDataParallel or an average of weights
+        state: Mapping[str, Any] = model.state_dict()
+    else:
+        state = source.get("state_dict", source)
+    expected = build_changed(base, Changes(), **{**kwargs, **_own_classes(base, model, state)})
+    check_state(base.name, state, expected)
+    if model is not None and type(model) is type(expected):
+        return model
     expected.load_state_dict(dict(state))
     return expected.eval()
 
