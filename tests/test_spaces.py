@@ -232,7 +232,7 @@ def test_without_limits_an_anynet_is_drawn_once():
         ({"flops": ("4mp", None)}, "flops takes a number or one such as '400mf', not '4mp'"),
         ({"params": 5}, r"params takes a pair \(low, high\), not 5"),
         ({"acts": (None, "12 ma")}, "target '12 ma' is not a number"),
-        ({"n": 0}, "n must be a whole number of at least 1"),
+        ({"n": 0}, "n must be a whole number from 1 to 10000000"),
         ({"seed": -1}, "seed must be a whole number of at least 0"),
     ],
 )

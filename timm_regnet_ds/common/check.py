@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
+from .text import short_repr
+
 __all__ = ["check_choice", "check_float", "check_int", "check_per_stage", "did_you_mean"]
 
 
@@ -40,11 +42,14 @@ def check_choice(what: str, name: Any, choices: Collection[str]) -> Any:
     )
 
 
-def check_int(what: str, value: Any, minimum: int = 1) -> int:
-    """``value`` as an int, or a ValueError if it is not a whole number of at least ``minimum``."""
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= minimum:
-        return int(value)
-    raise ValueError(f"{what} must be a whole number of at least {minimum}, not {value!r}")
+def check_int(what: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
+    """``value`` as an int, or a ValueError if it is not a whole number within the bounds, which are included."""
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        result = int(value)
+        if result >= minimum and (maximum is None or result <= maximum):
+            return result
+    bounds = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    raise ValueError(f"{what} must be a whole number {bounds}, not {short_repr(value)}")
 
 
 def check_float(
@@ -52,13 +57,23 @@ def check_float(
 ) -> float:
     """``value`` as a finite float within the bounds, or a ValueError that states them."""
     bounds = {"above": above, "at least": minimum, "at most": maximum}
-    if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
-        result = float(value)
+    result = _as_float(value)
+    if result is not None:
         is_inside = (above is None or result > above) and (minimum is None or result >= minimum)
         if is_inside and (maximum is None or result <= maximum):
             return result
     stated = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
-    raise ValueError(f"{what} must be a finite number {stated}, not {value!r}")
+    raise ValueError(f"{what} must be a finite number {stated}, not {short_repr(value)}")
+
+
+def _as_float(value: Any) -> float | None:
+    """A finite real number as a float, otherwise None."""
+    try:
+        if isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # an integer beyond 1e308
+        pass
+    return None
 
 
 def check_per_stage(what: str, value: Any, stages: int, check: Callable[..., Any], **bounds: Any) -> tuple[Any, ...]:

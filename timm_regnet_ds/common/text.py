@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["count", "first_line", "format_size", "listed", "shorten"]
+__all__ = ["count", "first_line", "format_size", "listed", "short_repr", "shorten"]
 
 
 def first_line(error: BaseException) -> str:
@@ -37,3 +37,11 @@ def shorten(name: str, width: int, keep: str = "start") -> str:
     if len(name) <= width:
         return name
     return f"{name[: width - 1]}…" if keep == "start" else f"…{name[1 - width :]}"
+
+
+def short_repr(value: object) -> str:
+    """The value as Python writes it, in at most 200 characters."""
+    try:
+        return shorten(repr(value), 200)
+    except ValueError:  # Python writes no integer of more than 4,300 digits.
+        return "a number of thousands of digits"

@@ -14,7 +14,8 @@ from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import nn
 
-from timm_regnet_ds.common.check import check_float
+from timm_regnet_ds.common.check import check_float, check_int
+from timm_regnet_ds.common.size_limit import MAX_WIDTH
 
 __all__ = [
     "Body",
@@ -71,7 +72,7 @@ def check_layer(what: str, name: Any, get: Callable[[Any], Any]) -> None:
         get: timm's function that finds the layer.
     """
     try:
-        exists = get(name) is not None
+        exists = (isinstance(name, str) or callable(name)) and get(name) is not None
     except (KeyError, AssertionError):
         exists = False
     if not exists:
@@ -219,6 +220,8 @@ class StagedNet(nn.Module):
         dtype: Any = None,
     ) -> None:
         check_float("drop_path_rate", drop_path_rate, minimum=0, maximum=1)
+        check_int("num_classes", num_classes, minimum=0, maximum=MAX_WIDTH)
+        check_int("in_chans", in_chans, maximum=MAX_WIDTH)
         super().__init__()
         dd = {"device": device, "dtype": dtype}
         if act_layer is not None:

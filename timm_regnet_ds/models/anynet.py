@@ -14,12 +14,16 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from timm_regnet_ds.common.check import check_choice, check_float, check_int, check_per_stage
+from timm_regnet_ds.common.size_limit import MAX_WIDTH, check_blocks, check_elements
 
 from ._blocks import BLOCKS, Basic, Block, Bottleneck
 from ._build import ModelEntry, add_size_overlay, build, register, take_fields
 from ._staged import Body, Stage, StagedNet, check_layer, dilated_strides
 
-__all__ = ["STEM_STRIDES", "AnyNet", "AnyNetCfg", "build_anynet"]
+__all__ = ["MAX_RATIO", "STEM_STRIDES", "AnyNet", "AnyNetCfg", "build_anynet"]
+
+# Largest width inside a block divided by the width outside it.
+MAX_RATIO = 1e3
 
 # Stride of the stem's 3×3 convolution. Images of 32×32 are not reduced.
 STEM_STRIDES = {"imagenet": 2, "cifar": 1}
@@ -74,19 +78,22 @@ class AnyNetCfg:
         stages = len(self.depths) if isinstance(self.depths, (list, tuple)) else 1
         if not stages:
             raise ValueError("depths must have at least one stage, not 0")
-        for name in ("depths", "widths", "strides"):
-            self._set(name, check_per_stage(name, getattr(self, name), stages, check_int))
-        self._set("bottle_ratios", check_per_stage("bottle_ratios", self.bottle_ratios, stages, check_float, above=0))
+        for name, maximum in (("depths", None), ("widths", MAX_WIDTH), ("strides", MAX_WIDTH)):
+            self._set(name, check_per_stage(name, getattr(self, name), stages, check_int, maximum=maximum))
+        check_blocks("the network", sum(self.depths))
+        ratios = check_per_stage("bottle_ratios", self.bottle_ratios, stages, check_float, above=0, maximum=MAX_RATIO)
+        self._set("bottle_ratios", ratios)
         self._default("group_widths", self.inner_widths)
         self._set("group_widths", check_per_stage("group_widths", self.group_widths, stages, check_int))
         if not spec.bottleneck:
             self._refuse_bottleneck()
+        check_elements("the network", self._weights())
         self._check_group_widths()
         check_layer("act_layer", self.act_layer, get_act_layer)
         check_layer("norm_layer", self.norm_layer, get_norm_act_layer)
-        check_int("stem_width", self.stem_width)
-        check_int("head_width", self.head_width, minimum=0)
-        check_float("se_ratio", self.se_ratio, minimum=0)
+        check_int("stem_width", self.stem_width, maximum=MAX_WIDTH)
+        check_int("head_width", self.head_width, minimum=0, maximum=MAX_WIDTH)
+        check_float("se_ratio", self.se_ratio, minimum=0, maximum=MAX_RATIO)
 
     def _check_group_widths(self) -> None:
         for stage, (inner, group_width) in enumerate(zip(self.inner_widths, self.group_widths, strict=True), 1):
@@ -96,6 +103,11 @@ class AnyNetCfg:
                     f"group width {group_width} does not divide the {inner} channels inside the blocks of "
                     f"stage {stage}; allowed: {allowed}"
                 )
+
+    def _weights(self) -> int:
+        """About how many weights the convolutions have."""
+        stages = zip(self.depths, self.widths, self.inner_widths, self.group_widths, strict=True)
+        return sum(depth * inner * (2 * width + 9 * group) for depth, width, inner, group in stages)
 
     def _refuse_bottleneck(self) -> None:
         defaults = {"bottle_ratios": (1.0,) * len(self.widths), "group_widths": self.widths, "se_ratio": 0.0}

@@ -7,12 +7,14 @@ the blocks at a third and at two thirds of the depth have stride 2, and a width 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from timm.layers import ConvNormAct, calculate_drop_path_rates
 from torch import nn
 
 from timm_regnet_ds.common.check import check_int, check_per_stage
+from timm_regnet_ds.common.size_limit import MAX_WIDTH, check_blocks, check_elements
 
 from ._blocks import InvertedBottleneck
 from ._build import ModelEntry, add_size_overlay, build, default_cfg, register, take_fields
@@ -53,10 +55,13 @@ class ChannelNetCfg:
             raise ValueError("widths must have at least one block, not 0")
         reducing = {*thirds(depth)} - {0}
         strides = self.strides or [2 if i in reducing else 1 for i in range(depth)]
-        object.__setattr__(self, "widths", check_per_stage("widths", list(self.widths), depth, check_int))
-        object.__setattr__(self, "strides", check_per_stage("strides", strides, depth, check_int))
+        check_blocks("the network", depth)
+        for name, value in (("widths", list(self.widths)), ("strides", strides)):
+            object.__setattr__(self, name, check_per_stage(name, value, depth, check_int, maximum=MAX_WIDTH))
         for name in ("stem_width", "stem_stride", "head_width", "expansion"):
-            check_int(name, getattr(self, name))
+            check_int(name, getattr(self, name), maximum=MAX_WIDTH)
+        pairs = pairwise((self.stem_width, *self.widths))
+        check_elements("the network", sum(before * self.expansion * (before + after) for before, after in pairs))
 
 
 class ChannelNet(StagedNet):

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from timm_regnet_ds.common.check import check_choice, check_int
+from timm_regnet_ds.common.size_limit import MAX_WIDTH, check_blocks, check_elements
 
 from ._build import ModelEntry, add_size_overlay, build, register, take_fields
 from ._cell_ops import OPS, STEMS, Conv, Convs, Pool, Skip
@@ -93,9 +94,12 @@ class CellNetCfg:
     def __post_init__(self) -> None:
         for name in ("normal", "reduction"):
             object.__setattr__(self, name, _genotype(name, getattr(self, name)))
-        if check_int("width", self.width, minimum=2) % 2:
+        if check_int("width", self.width, minimum=2, maximum=MAX_WIDTH) % 2:
             raise ValueError(f"width must be even, not {self.width}")
-        check_int("depth", self.depth, minimum=3)
+        nodes = max(len(self.normal), len(self.reduction))
+        check_blocks("the network", check_int("depth", self.depth, minimum=3) * nodes)
+        # Two operations a node, of two 1×1 convolutions each; a third of the cells each is w, 2w and 4w wide.
+        check_elements("the network", self.depth * nodes * 4 * 7 * self.width**2)
         check_choice("concat", self.concat, CONCATS)
         check_choice("stem", self.stem, STEMS)
 

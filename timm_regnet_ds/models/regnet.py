@@ -16,10 +16,11 @@ from torch import nn
 
 from timm_regnet_ds.common.check import check_choice, check_float, check_int
 from timm_regnet_ds.common.quantized_linear import QUANTUM, quantized_linear_widths
+from timm_regnet_ds.common.size_limit import MAX_WIDTH, check_blocks
 
 from ._blocks import BLOCKS
 from ._build import ModelEntry, default_cfg, refuse_fields, register, take_fields
-from .anynet import AnyNetCfg, build_anynet
+from .anynet import MAX_RATIO, AnyNetCfg, build_anynet
 
 __all__ = [
     "REGNET_CFGS",
@@ -40,7 +41,7 @@ class RegNetCfg:
         depth: number of blocks d.
         w0: width of the first block, a multiple of 8.
         wa: slope of the widths, from 0 to a million.
-        wm: ratio of the widths of neighbouring stages, more than 1.
+        wm: ratio of the widths of neighbouring stages, more than 1, at most 1,000.
         group_width: channels per group g. ``None``: a single group.
         bottle_ratio: width inside a bottleneck divided by the width (1/b of the papers). ``None``: the default of the
             block.
@@ -60,15 +61,16 @@ class RegNetCfg:
 
     def __post_init__(self) -> None:
         spec = check_choice("block", self.block, BLOCKS)
-        check_int("depth", self.depth)
-        if check_int("w0", self.w0) % QUANTUM:
+        check_blocks("the network", check_int("depth", self.depth))
+        if check_int("w0", self.w0, maximum=MAX_WIDTH) % QUANTUM:
             raise ValueError(f"w0 must be a multiple of {QUANTUM}, not {self.w0}")
         check_float("wa", self.wa, minimum=0, maximum=1e6)
-        check_float("wm", self.wm, above=1)
+        check_float("wm", self.wm, above=1, maximum=1e3)
         if self.group_width is not None:
-            check_int("group_width", self.group_width)
+            check_int("group_width", self.group_width, maximum=MAX_WIDTH)
         if self.bottle_ratio is not None:
-            check_float("bottle_ratio", self.bottle_ratio, above=0)
+            # Rounded to a fraction whose denominator is at most 64, it must not become 0.
+            check_float("bottle_ratio", self.bottle_ratio, minimum=1 / 64, maximum=MAX_RATIO)
         if not spec.bottleneck:
             self._refuse_bottleneck()
 

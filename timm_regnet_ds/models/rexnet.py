@@ -3,12 +3,14 @@
 "Rethinking Channel Dimensions for Efficient Model Design", §4.4, Appendix B.1 (https://arxiv.org/abs/2007.00992).
 """
 
+import math
 from typing import Any
 
 from timm.models.rexnet import RexNet
 from torch import nn
 
-from timm_regnet_ds.common.check import check_float
+from timm_regnet_ds.common.check import check_float, check_int
+from timm_regnet_ds.common.size_limit import check_blocks, check_elements
 
 from ._build import ModelEntry, build, check_output_stride, register
 
@@ -29,6 +31,11 @@ def _create_rexnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     # RexNet itself divides by zero.
     for argument in {"width_mult", "depth_mult"} & kwargs.keys():
         check_float(argument, kwargs[argument], above=0)
+    if "ch_div" in kwargs:
+        check_int("ch_div", kwargs["ch_div"])
+    width, depth = kwargs.get("width_mult", 1.0), kwargs.get("depth_mult", 1.0)
+    check_blocks(variant, math.ceil(16 * depth))
+    check_elements(variant, 4.8e6 * width**2 * depth)  # ReXNet ×1.0 has 4.8 million
     check_output_stride(kwargs)
     feature_cfg = {"flatten_sequential": True}
     return build(RexNet, variant, pretrained, feature_cfg=feature_cfg, **(MODELS[variant] | kwargs))

@@ -63,6 +63,7 @@ def _create_scaled(
     how = {name: kwargs.pop(name) for name in SCALE_ARGS if kwargs.get(name) is not None}
     if not base:
         raise ValueError("scaled needs base=, the name of a model: create_model('scaled', base='resnet50', to='8gf')")
+    _check_nesting(base, how.get("base_args"))
     if sizes is not None:
         if not isinstance(sizes, Mapping):
             raise ValueError(f"sizes are what a saved model's config has under that name, not {sizes!r}")
@@ -79,6 +80,23 @@ def _create_scaled(
     if found_model.latency is not None:
         _logger.info("%s: predicted %s", found_model.title, found_model.latency)
     return found_model.create(pretrained, **kwargs)
+
+
+# Each model that is scaled inside another one takes more than three times as long to build.
+_MAX_NESTED = 3
+
+
+def _check_nesting(base: Any, base_args: Any) -> None:
+    """Raise a ValueError for a scaled model of a scaled model of … that would take long to build."""
+    levels = 1
+    while base == "scaled" and isinstance(base_args, Mapping):
+        levels += 1
+        base, base_args = base_args.get("base"), base_args.get("base_args")
+    if levels > _MAX_NESTED:
+        raise ValueError(
+            f"{levels} scaled models inside each other (allowed: up to {_MAX_NESTED}): give the innermost base, and "
+            "the product of the factors"
+        )
 
 
 def _scaled_again(base: str, recipe: Mapping[str, Any], sizes: Mapping[str, Any]) -> ScaledModel:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from timm_regnet_ds.common.check import check_float, check_int
+from timm_regnet_ds.common.size_limit import check_elements
 from timm_regnet_ds.common.state_shapes import shapes_of
 from timm_regnet_ds.latency.cards import predictor
 
@@ -25,9 +26,6 @@ from .fitting.whole_widths import fit_whole_widths
 from .scaled_model import Latency, ScaledModel, build_and_measure
 
 __all__ = ["Scaler", "scale"]
-
-# Largest number of parameters or activations that is tried: half a terabyte in float32.
-MAX_ELEMENTS = 2**37
 
 # If all models are on one side of the target and the best misses it by more than this share, that is an error even
 # without a tolerance.
@@ -220,11 +218,7 @@ class Scaler:
         grown, base = self.strategy.growth(factor), self.base_shares.complexity
         for measure in ("params", "acts"):
             elements = getattr(base, measure) * getattr(grown, measure)
-            if elements > MAX_ELEMENTS:
-                raise ValueError(
-                    f"{self.base.name} scaled by {factor:g} would have about {elements:.1e} {measure}, more than "
-                    f"memory could hold (allowed: up to {MAX_ELEMENTS:.1e})"
-                )
+            check_elements(f"{self.base.name} scaled by {factor:g}", elements, measure)
 
 
 def _has_group_widths(base: Base) -> bool:

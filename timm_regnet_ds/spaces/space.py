@@ -17,6 +17,9 @@ from .limits import Limit, Limits
 
 __all__ = ["ConfigBatch", "Membership", "Sample", "Space"]
 
+# Configurations of a sample, which is kept in memory: some gigabytes.
+MAX_SAMPLE = 10_000_000
+
 # Draws in the first batch, and the most in one batch; each batch is twice the one before. The sizes do not depend on n,
 # so that a smaller sample with the same seed is the beginning of a larger one.
 _FIRST_BATCH, _MAX_BATCH = 1 << 10, 1 << 17
@@ -144,7 +147,7 @@ class Space(ABC):
         """Draw configurations until n are within the limits, independently of each other.
 
         Args:
-            n: number of configurations.
+            n: number of configurations, at most 10 million.
             seed: seed of NumPy's random generator; a smaller n gives the beginning of the same sample.
             flops, params, acts: limits (low, high), both included. Each is a number, a string such as '360mf', '25mp'
                 or '12ma', or None if open.
@@ -153,7 +156,7 @@ class Space(ABC):
             ValueError: invalid limits, or limits within which no configuration is found; the message says how many
                 were drawn and what the nearest one was.
         """
-        n = check_int("n", n)
+        n = check_int("n", n, maximum=MAX_SAMPLE)
         limits = Limits.of(flops=flops, params=params, acts=acts)
         rng = np.random.default_rng(check_int("seed", seed, minimum=0))
         parts: list[tuple[ConfigBatch, Complexities]] = []

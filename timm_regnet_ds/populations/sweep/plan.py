@@ -130,7 +130,7 @@ class Plan(CheckedFields):
     spaces: tuple[str, ...] = field(metadata=checked_by(_check_space_names))
     output: Path = field(metadata=checked_by(_check_path))
     dataset: str = field(metadata=checked_by(_check_str) | _AFFECTS_ERROR)
-    models: int = field(default=100, metadata=checked_by(check_int))
+    models: int = field(default=100, metadata=checked_by(check_int, maximum=1_000_000))
     flops: Limit | None = field(default=None, metadata=checked_by(_check_limit, optional=True))
     params: Limit | None = field(default=None, metadata=checked_by(_check_limit, optional=True))
     acts: Limit | None = field(default=None, metadata=checked_by(_check_limit, optional=True))

@@ -82,9 +82,9 @@ def _registered(name: str, create_args: dict[str, Any]) -> Base:
         raise ValueError(f"timm has no model {name!r}{did_you_mean(name.partition('.')[0], list_models())}")
     try:
         build = capture(name, **create_args)
+        cfg = _without_weights(build)
     except RuntimeError as error:  # an unknown tag
         raise ValueError(f"{name}: {error}") from error
-    cfg = _without_weights(build)
     channels, *sides = cfg["input_size"]
     side = create_args.get("img_size") or build.args.get("img_size")
     if side:
