@@ -13,7 +13,7 @@ from timm_regnet_ds.cli import demo
 def test_the_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(demo, "TARGETS", ("1gf",))
-    monkeypatch.setattr(demo, "EPOCHS", 3)
+    monkeypatch.setattr(demo, "EPOCHS", 2)
     threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
     demo.demo("output")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from calls import use_new_family
 
 from timm_regnet_ds import list_models
@@ -34,14 +35,16 @@ def test_the_readme_counts_the_models():
 
 
 @pytest.mark.usefixtures("one_worker")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"docs/spaces.md"}))  # its answers are compared below
 def test_python_of_the_pages(page):
     session: dict[str, object] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
     statements = [line[4:] for block in blocks for line in block.splitlines() if line.startswith(">>> ")]
     assert statements
     for statement in statements:
-        exec(statement, session)
+        # Large models need no weights here, unless they are timed.
+        with torch.device("cpu" if "bench(" in statement else "meta"):
+            exec(statement.replace("seconds=2", "seconds=0.1"), session)
 
 
 def test_answers_of_the_spaces():
@@ -83,7 +86,11 @@ def test_the_notebook_runs(monkeypatch):
     assert len(cells) >= 10
     monkeypatch.chdir(ROOT / "examples")
     session: dict[str, object] = {}
-    for cell in cells:
+    text = "\0".join(cells)
+    for long, short in (("seconds=2", "seconds=0.1"), ("(1, 2, 4, 8, 16)", "(1, 2)")):
+        assert long in text
+        text = text.replace(long, short)
+    for cell in text.split("\0"):
         exec(cell, session)
     assert session["accuracy"] > 0.9
 
