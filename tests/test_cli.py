@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from multiprocessing import get_context
 
 import pytest
 import timm
@@ -120,7 +121,9 @@ def test_scale_ends_with_what_builds_its_result(arguments, capsys):
     assert trd.measure(model).flops / 1e9 == pytest.approx(flops, rel=1e-3)
 
 
-def test_scale_all_takes_a_pattern(capsys, tmp_path):
+def test_scale_all_takes_a_pattern(capsys, tmp_path, monkeypatch):
+    # Forked processes need not import torch again.
+    monkeypatch.setattr("timm_regnet_ds.scaling.reports.coverage.get_context", lambda _: get_context("fork"))
     assert main(["scale", "--all", "test_byobnet*"]) == 0
     assert "| test_byobnet | ✓ | ✓ |" in capsys.readouterr().out
     assert main(["scale", "--all", "no_such_thing*"]) == 2
