@@ -18,7 +18,7 @@ from timm.utils import ParseKwargs
 import timm_regnet_ds as trd
 from timm_regnet_ds.cli import main
 from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
-from timm_regnet_ds.training.recipes import list_recipes, recipe_path
+from timm_regnet_ds.training.recipes import describe_recipe, list_recipes, recipe_path
 
 OPTIONS = json.loads(Path(__file__).with_name("train_options.json").read_text(encoding="utf-8"))
 UPDATES = 4  # of the weights, in an epoch
@@ -175,3 +175,14 @@ def test_an_image_size_that_the_model_does_not_have():
     sized = timm.create_model("scaled", **args, img_size=64, num_classes=3)
     assert sized(images).shape == (1, 3)
     torch.testing.assert_close(torch.jit.script(sized)(images), sized(images))
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_a_recipe_is_known_by_its_options(name):
+    assert describe_recipe(load(name) | {"batch_size": 7, "model": "resnet50"}) == f"`{name}`"
+    assert describe_recipe(load(name) | {"drop": 0.3, "epochs": 3}).startswith(f"`{name}` with epochs=3")
+
+
+def test_options_of_no_recipe():
+    assert describe_recipe({}) == ""
+    assert describe_recipe({"opt": "lamb", "lr_base": 5e-3, "epochs": 100, "sched": "cosine"}) == ""

@@ -23,6 +23,7 @@ from timm_regnet_ds.cli import main
 from timm_regnet_ds.latency.cards import card
 from timm_regnet_ds.training.checkpoints import model_of, read_checkpoint
 from timm_regnet_ds.training.hub import save_for_hub
+from timm_regnet_ds.training.recipes import recipe_path
 from timm_regnet_ds.training.stock import stock_model
 
 SCALED = {"base": "test_resnet", "factor": 2.0, "strategy": "dw"}
@@ -64,7 +65,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     model = trained("scaled", **SCALED, num_classes=4)
     options = argparse.Namespace(
-        model="scaled", model_kwargs=SCALED, num_classes=4, img_size=64, input_size=None, config="/x/small_images.yaml"
+        **yaml.safe_load(recipe_path("small_images").read_text(encoding="utf-8"))
+        | {"model": "scaled", "model_kwargs": SCALED, "num_classes": 4, "img_size": 64, "input_size": None}
     )
     content = {"epoch": 3, "arch": "scaled", "state_dict": model.state_dict(), "args": options, "optimizer": {}}
     torch.save(content, folder / "last.pth.tar")
@@ -187,7 +189,12 @@ def test_what_a_card_says_and_in_which_order(shared):
     }
     said = [
         *("`test_resnet` scaled by dw, factor 2", "Changed: ", "## Install", "pip install timm timm-regnet-ds"),
-        *('create_model("hf-hub:user/plain"', "| scaled | ", "Latency: not measured", "- Recipe: `small_images`"),
+        *(
+            'create_model("hf-hub:user/plain"',
+            "| scaled | ",
+            "Latency: not measured",
+            "- Recipe: `small_images` with img_size=64",
+        ),
         *("- Dataset: fashion_mnist", "- Accuracy: 91% top-1, measured with `python validate.py images`"),
         *("## License\n\napache-2.0", "@inproceedings{Dollar2021"),
     ]

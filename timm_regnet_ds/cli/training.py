@@ -17,7 +17,7 @@ from timm_regnet_ds.training.export import export_onnx
 from timm_regnet_ds.training.hub import pull_from_hub, pull_readme, push_to_hub, save_for_hub
 from timm_regnet_ds.training.images import check_images
 from timm_regnet_ds.training.model_kwargs import explain_arguments, parse_model_kwargs
-from timm_regnet_ds.training.recipes import list_recipes, recipe_path
+from timm_regnet_ds.training.recipes import describe_recipe, list_recipes, recipe_path
 
 from .checkpoints import add_checkpoint_options, read
 
@@ -27,7 +27,7 @@ __all__ = ["add_commands"]
 _CARD_HELP = {
     "description": "a sentence that says what the model is",
     "latency": "measured time, with device and setting",
-    "recipe": "how it was trained (default: the checkpoint's --config)",
+    "recipe": "how it was trained (default: the recipe that the options in the checkpoint are those of)",
     "dataset": "the data that it was trained on",
     "accuracy": "such as '91.2%% top-1'",
     "command": "the command that measured the accuracy",
@@ -121,8 +121,7 @@ def _push(options: argparse.Namespace) -> None:
         raise ValueError("--batch-size goes with --on, without --latency")
     checkpoint, model = read(options)
     card = {field.name: getattr(options, field.name) for field in fields(CardFields)}
-    if not card["recipe"] and checkpoint.options.get("config"):
-        card["recipe"] = f"`{Path(checkpoint.options['config']).stem}`"
+    card["recipe"] = card["recipe"] or describe_recipe(checkpoint.options)
     if options.on is not None and not card["latency"]:
         on = predictor(options.on)
         milliseconds = on.predict(model, batch_size=options.batch_size)
