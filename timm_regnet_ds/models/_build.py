@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from safetensors import SafetensorError
 from timm.layers import SelectAdaptivePool2d
 from timm.models import (
     _registry,
@@ -19,9 +18,9 @@ from timm.models import (
 from torch import nn
 
 from timm_regnet_ds.common.check import check_float, check_int, did_you_mean
-from timm_regnet_ds.common.text import shorten
 
 from ._hub_access import offline_overlay
+from ._weights_check import weights_checked
 
 __all__ = [
     "NOT_MODEL_ARGS",
@@ -120,15 +119,8 @@ def build(
     if pretrained and (overlay := offline_overlay(variant, kwargs)):
         kwargs["pretrained_cfg_overlay"] = {**(kwargs.get("pretrained_cfg_overlay") or {}), **overlay}
     feature_cfg = {"out_indices": tuple(range(feature_maps)), **kwargs.pop("feature_cfg", {})}
-    try:
-        return build_model_with_cfg(model_cls, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
-    except SafetensorError as error:
-        raise ValueError(f"{variant}: the weights file is not a complete safetensors file ({error})") from error
-    except RuntimeError as error:
-        if "Error(s) in loading state_dict" not in str(error):
-            raise
-        mismatch = str(error).splitlines()[1].strip()
-        raise ValueError(f"{variant}: the weights belong to another model ({shorten(mismatch, 200)})") from error
+    with weights_checked(variant, model_cls, pretrained, bool(kwargs.get("features_only"))) as checked_cls:
+        return build_model_with_cfg(checked_cls, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from timm.models import create_model
 from torch import nn
 
+from timm_regnet_ds.models._weights_check import weights_checked
 from timm_regnet_ds.scaling.arithmetic.rounding import nearest_multiple
 from timm_regnet_ds.scaling.families.rules import Args
 
@@ -81,7 +82,9 @@ def build_changed(base: Base, changes: Changes, pretrained: bool = False, **kwar
             "pretrained_cfg_overlay": kwargs.get("pretrained_cfg_overlay"),
         }
         model_cls = base.spec.model_factory or call.model_cls
-        return replace(call, model_cls=model_cls, args={**call.args, **changed_args}, options=options).run()
+        features_only = bool(kwargs.get("features_only"))
+        with weights_checked(f"{base.name} scaled", model_cls, pretrained, features_only) as checked_cls:
+            return replace(call, model_cls=checked_cls, args={**call.args, **changed_args}, options=options).run()
 
     with intercept_builds(build_with_changes):
         return create_model(base.name, pretrained=pretrained, **create_args)
