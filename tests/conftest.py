@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 
 import pytest
 import torch
+from forked_jobs import forked_jobs
 
 from timm_regnet_ds.bench.peaks import measure_peaks
 from timm_regnet_ds.bench.worker import Worker
@@ -114,3 +115,12 @@ def one_worker(worker, monkeypatch):
     for user in ("runner", "harness"):
         monkeypatch.setattr(f"timm_regnet_ds.bench.{user}.Worker", lambda: nullcontext(worker))
         monkeypatch.setattr(f"timm_regnet_ds.bench.{user}.measure_peaks", measure_peaks_once)
+
+
+@pytest.fixture
+def jobs_are_forks(tmp_path, monkeypatch):
+    """submitit's jobs need not import torch; `test_a_job_that_fails_otherwise_ends_the_sweep` runs one as it is."""
+    with forked_jobs(tmp_path / "jobs") as command:
+        whole = property(lambda executor: f"{command} {executor.folder}")
+        monkeypatch.setattr("submitit.local.local.LocalExecutor._submitit_command_str", whole)
+        yield

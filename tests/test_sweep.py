@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from forked_jobs import forked_jobs
 from PIL import Image
 from torch import nn
 
@@ -40,15 +39,6 @@ TINY = NasSpace("tiny", ("skip_connect", "sep_conv_3x3"), nodes=2, concat="loose
 @pytest.fixture
 def plan(tmp_path):
     return Plan(("enas",), tmp_path / "rows.jsonl", "digits", models=4, resolution=8, epochs=1, device="cpu")
-
-
-@pytest.fixture
-def jobs_are_forks(tmp_path, monkeypatch):
-    """submitit's jobs need not import torch; `test_a_job_that_fails_otherwise_ends_the_sweep` runs one as it is."""
-    with forked_jobs(tmp_path / "jobs") as command:
-        whole = property(lambda executor: f"{command} {executor.folder}")
-        monkeypatch.setattr("submitit.local.local.LocalExecutor._submitit_command_str", whole)
-        yield
 
 
 def write(tmp_path, text):
