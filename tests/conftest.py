@@ -120,6 +120,9 @@ def one_worker(worker, monkeypatch):
 @pytest.fixture
 def jobs_are_forks(tmp_path, monkeypatch):
     """submitit's jobs need not import torch; `test_a_job_that_fails_otherwise_ends_the_sweep` runs one as it is."""
+    if torch.cuda.is_available():  # Forks cannot use a device that their parent has looked at.
+        yield
+        return
     with forked_jobs(tmp_path / "jobs") as command:
         whole = property(lambda executor: f"{command} {executor.folder}")
         monkeypatch.setattr("submitit.local.local.LocalExecutor._submitit_command_str", whole)

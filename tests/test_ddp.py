@@ -1,12 +1,10 @@
 """examples/train_ddp.py: two gloo processes train each family, and a killed run goes on to the same result."""
 
 import csv
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ddp_ranks import run_steps
 from PIL import Image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -16,63 +14,17 @@ FAMILIES = {
     "regnetz": ["regnet", "depth=3", "w0=8", "wa=8.0", "wm=2.0", "group_width=4", "block=z", "stem=cifar"],
     "anynet": ["anynet", "depths=[1,1]", "widths=[8,16]", "block=basic", "stem=cifar"],
     "rexnet": ["rexnet", "width_mult=0.3", "depth_mult=0.4"],
-    "rexnet_lite": ["rexnet_lite_100"],
-    "rexnet_plain": ["rexnet_plain"],
-    "efficientnet": ["scaled", "base=efficientnet_b0", "factor=0.05", "strategy=w"],
+    "rexnet_lite": ["scaled", "base=rexnet_lite_100", "factor=0.3", "strategy=d"],
+    "rexnet_plain": ["scaled", "base=rexnet_plain", "factor=0.3", "strategy=d"],
+    "efficientnet": ["scaled", "base=efficientnet_b0", "factor=0.3", "strategy=d"],
     "channelnet": ["channelnet"],
     "nas_cell": ["nas_cell", "depth=3", "width=8"],
     "scaled": ["scaled", "base=resnet10t", "to=40mf", "strategy=w"],
 }
 
-# One process imports torch and forks the ranks, which is cheaper than to start each anew.
-RANKS = """
-import json, multiprocessing, os, signal, socket, sys, time
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import torch
-import train_ddp
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-def rank(number, jobs):
-    torch.set_num_threads(1)
-    for arguments, port in jobs:
-        os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        train_ddp.train(train_ddp.parse(arguments))
-
-def start(jobs):
-    jobs = [(arguments, free_port()) for arguments in jobs]
-    ranks = [multiprocessing.get_context("fork").Process(target=rank, args=(i, jobs)) for i in range(2)]
-    for process in ranks:
-        process.start()
-    return ranks
-
-def run(jobs):
-    ranks = start(jobs)
-    for process in ranks:
-        process.join()
-    assert [process.exitcode for process in ranks] == [0, 0]
-
-for step in json.loads(sys.argv[2]):
-    if "kill_after" not in step:
-        run(step["jobs"])
-        continue
-    ranks, summary = start(step["jobs"]), Path(step["summary"])
-    while not summary.exists() or len(summary.read_text().splitlines()) <= step["kill_after"]:
-        assert all(process.is_alive() for process in ranks)
-        time.sleep(0.01)
-    for process in ranks:
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-"""
-
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, worker):
     """The folder of each run's output."""
     root = tmp_path_factory.mktemp("ddp")
     for split, count in (("train", 24), ("validation", 8)):
@@ -96,9 +48,7 @@ def runs(tmp_path_factory):
         {"jobs": [killed], "kill_after": 2, "summary": str(root / "killed" / "summary.csv")},
         {"jobs": [killed]},
     ]
-    command = [sys.executable, "-W", "ignore", "-c", RANKS, str(EXAMPLES), json.dumps(steps)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    worker.call(run_steps, EXAMPLES, steps)
     return root
 
 

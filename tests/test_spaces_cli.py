@@ -43,6 +43,7 @@ def test_recover_finds_regnety_500mf(capsys):
     assert main(["space", "recover", "RegNetY-500MF"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[3].split()[:2] == ["17", "32"]
+    assert "8.2–8.29" in out.splitlines()[3]
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
