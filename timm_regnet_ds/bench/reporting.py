@@ -8,7 +8,7 @@ from timm_regnet_ds.common.plots import new_figure
 from timm_regnet_ds.common.text import format_size
 from timm_regnet_ds.complexity import UNITS
 from timm_regnet_ds.files.atomic import save_figure, write_text
-from timm_regnet_ds.files.tables import csv_text, markdown
+from timm_regnet_ds.files.tables import csv_text, markdown, markdown_line
 
 from .jobs import Result
 from .measurement import Measurement
@@ -38,10 +38,13 @@ def report(results: Sequence[Result], output: str | Path) -> list[Path]:
         raise ValueError(f"nothing to report: none of the {len(results)} rows is a measurement")
     parts = ["# Measurements", _NOTE]
     for name, group in groups.items():
-        parts += [f"## {name}", _describe_environment(group[0]), table(group)]
+        parts += [f"## {markdown_line(name)}", _describe_environment(group[0]), table(group)]
     failed = [result for result in results if result.failure is not None]
     if failed:
-        parts += ["## Failed", "\n".join(f"- {result.job.label}: {result.failure}" for result in failed)]
+        parts += [
+            "## Failed",
+            "\n".join(f"- {markdown_line(f'{result.job.label}: {result.failure}')}" for result in failed),
+        ]
     measured = [m for group in groups.values() for m in group]
     written = [write_text(output / "report.md", "\n\n".join(parts) + "\n"), write_csv(measured, output / "rows.csv")]
     figure, axes = new_figure(columns=3)
@@ -100,7 +103,7 @@ def _describe_environment(m: Measurement) -> str:
         known += ", clocks " + ", ".join(f"{name} {value} MHz" for name, value in e["clocks"].items())
     ops, moved = m.peaks.ops_per_second / 1e9, m.peaks.bytes_per_second / 1e9
     peaks = f"matrix product {ops:,.0f} GFLOP/s, copy {moved:,.1f} GB/s"
-    return f"{known}; threads {m.setting.threads}, seed {m.setting.seed}. Peaks of the device: {peaks}."
+    return f"{markdown_line(known)}; threads {m.setting.threads}, seed {m.setting.seed}. Peaks of the device: {peaks}."
 
 
 def table(measurements: Sequence[Measurement]) -> str:

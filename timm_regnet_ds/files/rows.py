@@ -4,6 +4,7 @@ A row is appended completely or not at all, and a partial last line that a kille
 """
 
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -52,7 +53,7 @@ class RowsFile:
         A partial last line is skipped with a warning.
 
         Raises:
-            ValueError: a line is not JSON, or is a row of another kind or version.
+            ValueError: a line is not JSON, has a number that is not finite, or is a row of another kind or version.
             FileNotFoundError: the file does not exist.
         """
         lines = self.path.read_bytes().split(b"\n")
@@ -67,8 +68,8 @@ class RowsFile:
     def _parse(self, number: int, text: bytes) -> dict[str, Any]:
         where = f"{self.path}, line {number}"
         try:
-            row = json.loads(text)
-        except ValueError as error:
+            row = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where} is not valid JSON: {error}") from error
         found = (row.pop("kind", None), row.pop("version", None)) if isinstance(row, dict) else (None, None)
         if found[0] == self.kind and found[1] in list(self.upgrades):
@@ -81,6 +82,17 @@ class RowsFile:
 
     def _lock(self) -> FileLock:
         return FileLock(self.path.with_name(f".{self.path.name}.lock"))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large")
+    return number
 
 
 def _end_of_last_line(file: Any) -> int:

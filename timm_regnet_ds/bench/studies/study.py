@@ -19,6 +19,7 @@ from timm_regnet_ds.bench.runner import read_results, run_jobs
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.complexity import Counts, measure_factory
 from timm_regnet_ds.files.atomic import write_text
+from timm_regnet_ds.files.tables import markdown_line
 from timm_regnet_ds.scaling.fitting.target import parse_target
 
 __all__ = ["Study", "StudyResult", "run_study", "with_tags"]
@@ -159,11 +160,11 @@ def _prediction(results: Sequence[Result]) -> list[str]:
 
 
 def _write_readme(study: Study, result: StudyResult, rows: Sequence[Result], output: Path) -> Path:
-    failed = [f"- {row.job.label}: {row.failure}" for row in rows if row.failure is not None]
+    failed = [f"- {markdown_line(f'{row.job.label}: {row.failure}')}" for row in rows if row.failure is not None]
     parts = [
         f"# {study.title}",
         f"Written by `timm-regnet-ds study {study.name}` from {len(rows)} rows:",
-        "\n".join(f"- {name}" for name in grouped(rows)),
+        "\n".join(f"- {markdown_line(name)}" for name in grouped(rows)),
         result.text,
         *(f"![{plot.stem}]({plot.name})" for plot in result.plots),
         *_prediction(rows),

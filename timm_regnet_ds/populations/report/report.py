@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 
 from timm_regnet_ds.files.atomic import save_figure, write_text
-from timm_regnet_ds.files.tables import csv_text
+from timm_regnet_ds.files.tables import csv_text, markdown_line
 
 from .plots import PLOTS
 from .populations import COMPLEXITY_UNITS, Population, read_populations
@@ -83,12 +83,14 @@ def _page(
 ) -> str:
     parts = ["# Populations\n", page_table(spaces)]
     failures = [
-        f"- {count} of {p.space} failed: {reason}\n" for p in populations for reason, count in p.failures.most_common()
+        f"- {count} of {markdown_line(f'{p.space} failed: {reason}')}\n"
+        for p in populations
+        for reason, count in p.failures.most_common()
     ]
     parts.append("".join(failures))
     if pairs:
         parts += ["## Kolmogorov–Smirnov test between each pair\n", page_table(pairs)]
-    parts.append("".join(f"- Normalized: {text}\n" for text in normalized))
-    parts.append("".join(f"- Not normalized by {text}\n" for text in not_normalized))
-    parts.append("\n".join(f"![{path.stem}]({quote(path.name)})\n" for path in plots))
+    parts.append("".join(f"- Normalized: {markdown_line(text)}\n" for text in normalized))
+    parts.append("".join(f"- Not normalized by {markdown_line(text)}\n" for text in not_normalized))
+    parts.append("\n".join(f"![{markdown_line(path.stem)}]({quote(path.name)})\n" for path in plots))
     return "\n".join(filter(None, parts))
