@@ -46,7 +46,7 @@ def test_a_report_of_measurements(tmp_path):
     assert "<script" not in text
     assert "\x1b" not in text
     assert [line for line in text.splitlines() if line.startswith("#")][1:] == [
-        "## a device, inference, batch 1, images of 224×224, fp32",
+        "## a device, inference, batch 1, images of 224×224, fp32, cache warm, threads 1",
         "## Failed",
     ]
 
