@@ -172,6 +172,8 @@ def train(args: argparse.Namespace) -> float:
     args.lr = args.lr or args.lr_base * (batch_ratio**0.5 if args.lr_base_scale == "sqrt" else batch_ratio)
     optimizer = create_optimizer_v2(model, **optimizer_kwargs(args))
     updates = len(train_images)
+    if not updates:
+        raise ValueError(f"{args.data_dir} has fewer images than a batch of {args.batch_size} on each process")
     scheduler, epochs = create_scheduler_v2(optimizer, **scheduler_kwargs(args), updates_per_epoch=updates)
     ema = ModelEmaV3(model, decay=args.model_ema_decay) if args.model_ema else None
 
@@ -227,11 +229,11 @@ def train(args: argparse.Namespace) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train; an image that cannot be read, or a full disk, ends the program with one line."""
+    """Train; wrong arguments, an image that cannot be read, or a full disk end the program with one line."""
     args = parse(arguments)
     try:
         train(args)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         # The last line of an error in a loader's process says what it was.
         sys.exit(f"train_ddp.py: {str(error).strip().splitlines()[-1]}")
 

@@ -68,14 +68,17 @@ def test_training_goes_on_once_the_fault_is_mended(folder, tmp_path, monkeypatch
 
     run = tmp_path / "run"
 
-    def train(epochs):
+    def train(epochs, batch_size=6):
         train_ddp.main(
             [
                 *(str(folder), "--model", "anynet", "--model-kwargs", "depths=[1,1]", "widths=[8,16]", "stem=cifar"),
-                *("--img-size", "32", "--batch-size", "6", "--device", "cpu", "--output", str(run)),
+                *("--img-size", "32", "--batch-size", str(batch_size), "--device", "cpu", "--output", str(run)),
                 *("--epochs", str(epochs), "--num-classes", "3"),
             ]
         )
+
+    with pytest.raises(SystemExit, match=r"^train_ddp\.py: .* has fewer images than a batch of 64 on each process$"):
+        train(1, batch_size=64)
 
     train(1)
     last = (run / "last.pth.tar").read_bytes()
