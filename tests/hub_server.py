@@ -70,6 +70,7 @@ class Hub:
         self.cuts: dict[str, list[int]] = {}  # by path: after how many bytes each next download ends
         self.flips: dict[str, int] = {}  # by path: how many next downloads have a wrong last byte
         self.connections: set[socket.socket] = set()
+        self.hidden: list[str] = []  # paths of files that are not there
         self.upload_cuts = 0  # how many next uploads end with a closed connection
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -267,7 +268,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def download(self, body: bytes, repo: str, revision: str, path: str) -> None:
         commit, files = self._revision(repo, revision)
-        if path not in files:
+        if path not in files or f"{repo}/{path}" in self.hub.hidden:
             raise HubError(404, "EntryNotFound", "Entry not found", **{"X-Repo-Commit": commit})
         content = files[path]
         if self.command == "GET" and self.hub.flips.get(f"{repo}/{path}"):

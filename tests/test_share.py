@@ -138,6 +138,8 @@ def shared(files, tmp_path_factory):
         "flipped": ["pull", "user/plain"],
         "again": ["pull", "user/plain", "--output", str(folder / "pulled")],
         "missing": ["pull", "user/nothing"],
+        "hide": {"hidden": ["user/regnet/README.md"]},
+        "bare": ["pull", "user/regnet", "--output", str(folder / "bare")],
         "cut": {"upload_cuts": 99, "uploads": {}},
         "interrupted": ["push", last, "user/cut"],
         "uncut": {"upload_cuts": 0},
@@ -145,6 +147,7 @@ def shared(files, tmp_path_factory):
     }
     offline = {
         "cached": ["pull", "user/plain", "--output", str(folder / "cached")],
+        "cached in part": ["pull", "user/stock", "--output", str(folder / "in_part")],
         "not cached": ["pull", "user/cut"],
         "offline push": ["push", last, "user/plain"],
     }
@@ -285,6 +288,17 @@ def test_pulled_files_are_written(step, folder, shared, files):
     assert pulled[Path("README.md")] == hub.repos["user/plain"].files["README.md"]
     model = timm.create_model(f"local-dir:{files[0] / folder}", pretrained=True).eval()
     torch.testing.assert_close(logits(model), logits(files[1]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_card_is_written_where_there_is_none(shared, files):
+    _, answers, _ = shared
+    for step, folder, name in (("bare", "bare", "regnet"), ("cached in part", "in_part", "stock")):
+        assert answers[step]["code"] == 0
+        assert f'create_model("hf-hub:user/{name}"' in (files[0] / folder / "README.md").read_text(encoding="utf-8")
+    assert answers["bare"]["err"] == ""
+    assert answers["cached in part"]["err"] == (
+        "timm-regnet-ds: user/stock: README.md is not in the cache, and the Hub cannot be reached\n"
+    )
 
 
 def test_trust_reads_what_is_refused_without(files):

@@ -179,13 +179,17 @@ def pull_readme(repo_id: str, *, token: str | None = None) -> str:
 
     Raises:
         OSError: as `pull_from_hub`.
+
+    Warns:
+        UserWarning: the Hub cannot be reached, and the cached copy has no README.md.
     """
     name, _, revision = repo_id.partition("@")
     with one_line(repo_id, "was not loaded"):
         try:
             path = hf_hub_download(name, "README.md", revision=revision or None, token=token)
         except LocalEntryNotFoundError:
-            raise
+            warnings.warn(f"{repo_id}: README.md is not in the cache, and the Hub cannot be reached", stacklevel=2)
+            return ""
         except EntryNotFoundError:
             return ""
     return Path(path).read_text(encoding="utf-8")
