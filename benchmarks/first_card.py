@@ -6,6 +6,9 @@ own peak; the times of models of all families; the card fitted to them, beside t
 runtime-proxy study, small.
 
     python benchmarks/first_card.py --minutes 10
+
+The exit code is 1 if something that it needs is not installed, or if a step or a test failed, and 0 on a machine
+without a GPU, on which there is nothing to do.
 """
 
 import argparse
@@ -89,7 +92,10 @@ def run_tests(run: Run) -> dict[str, Any]:
         return {"skipped": "pytest is not installed"}
     files = [path for path in sorted((ROOT / "tests").glob("test_*.py")) if "mark.cuda" in path.read_text("utf-8")]
     found = [_run_file(run, path) for path in files]
-    return {"summary": [one["summary"] for one in found], "failed": [line for one in found for line in one["failed"]]}
+    return {
+        "summary": [one["summary"] for one in found],
+        "failures": [line for one in found for line in one["failures"]],
+    }
 
 
 def _run_file(run: Run, path: Path) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def _run_file(run: Run, path: Path) -> dict[str, Any]:
         raise OutOfTimeError from error
     lines = done.stdout.strip().splitlines() or [f"pytest ended with {done.returncode}"]
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    return _save(part, {"summary": f"{path.name}: {lines[-1].strip('= ')}", "failed": failed})
+    return _save(part, {"summary": f"{path.name}: {lines[-1].strip('= ')}", "failures": failed})
 
 
 def _save(path: Path, part: Any) -> Any:
@@ -340,7 +346,7 @@ def _describe(name: str, part: Any) -> str:
             return "Not run: torch reports no memory on the CPU."
         return markdown(list(part[0]), [[_cell(value) for value in row.values()] for row in part])
     if name == "tests":
-        return "\n".join(f"- {line}" for line in (*part["summary"], *part["failed"]))
+        return "\n".join(f"- {line}" for line in (*part["summary"], *part["failures"]))
     if name == "models":
         return f"{part['measured']} models in `rows.jsonl`, {part['failed']} failed."
     if name == "card":
@@ -363,8 +369,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if absent:
-        print(f"make cuda needs {', '.join(absent)}: pip install '.[study]'")
-        return 0
+        print(f"make cuda needs {', '.join(absent)}: pip install '.[study]'", file=sys.stderr)
+        return 1
     import torch
 
     if options.device is None and not torch.cuda.is_available():
@@ -372,8 +378,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     run = prepare(options)
     parts = _run_steps(run)
-    print(f"wrote {write_report(run, parts)}")
-    return 0
+    report = write_report(run, parts)
+    print(f"wrote {report}")
+    failures = _failures(parts)
+    for line in failures:
+        print(line, file=sys.stderr)
+    return 1 if failures else 0
 
 
 def prepare(options: argparse.Namespace) -> Run:
@@ -401,11 +411,16 @@ def _run_steps(run: Run) -> dict[str, Any]:
             except OutOfTimeError:
                 continue
             except Exception as error:  # the report says so, and the next run tries again
-                parts[name] = {"skipped": f"it fails: {error}"}
+                parts[name] = {"skipped": f"it fails: {error}", "failures": [f"{TITLES[name]}: {error}"]}
                 continue
             _save(path, part)
         parts[name] = json.loads(path.read_text(encoding="utf-8"))
     return parts
+
+
+def _failures(parts: dict[str, Any]) -> list[str]:
+    """A line for each step, and each test, that failed. A model that fails is a row, as in ``bench``."""
+    return [line for part in parts.values() if isinstance(part, dict) for line in part.get("failures", [])]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ and prints the table of errors for docs/latency.md.
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +51,16 @@ def main() -> None:
             dropped=dropped,
         )
         cards[name], fits[name] = _short(fit), fit
-        rows.append([name, str(fit.model.error.models), str(len(dropped)), *_errors(timed)])
+        norms = ["–", "–"]
+        if table.setting["dtype"].startswith("amp"):
+            other, _ = timed_models(replace(table, fast_norm=not table.fast_norm), options.counts, progress=True)
+            norms = ["fast" if table.fast_norm else "float32", _error(other, "bytes")]
+        errors = [_error(timed, form) for form in FORMS]
+        rows.append([name, str(fit.model.error.models), str(len(dropped)), *errors, *norms])
         print("|", " | ".join(rows[-1]), "|", flush=True)
     saved = {"kind": "latency-cards", "version": 1, "cards": cards}
     write_text(CARDS_FILE, json.dumps(saved, indent=1) + "\n")
-    print("\n" + markdown(["card", "models", "dropped", *FORMS], rows))
+    print("\n" + markdown(["card", "models", "dropped", *FORMS, "norms", "bytes, norms otherwise"], rows))
     print("\n" + markdown(["fit of", *(f"{n} models" for n in FEW)], _few(fits)))
 
 
@@ -119,12 +124,9 @@ def _error_of_few(full: Fit, n: int, start: LatencyModel | None, seed: int) -> t
     return float(median), float(p90)
 
 
-def _errors(timed: list) -> list[str]:
-    cells = []
-    for form in FORMS:
-        random, family = (cross_validate(timed, form, by_family) for by_family in (False, True))
-        cells.append(f"{random.median:.1%} / {random.p90:.1%}, {family.median:.1%} / {family.p90:.1%}")
-    return cells
+def _error(timed: list, form: str) -> str:
+    random, family = (cross_validate(timed, form, by_family) for by_family in (False, True))
+    return f"{random.median:.1%} / {random.p90:.1%}, {family.median:.1%} / {family.p90:.1%}"
 
 
 if __name__ == "__main__":

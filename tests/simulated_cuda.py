@@ -78,6 +78,7 @@ class SimulatedModel:
         self.cuda, self.kernels, self.host_ms, self.device_ms = cuda, kernels, host_ms, device_ms
         self.factor, self.waits = factor, waits
         self.steps = {"inference": self.run}
+        self.waits_for_device = False  # what is known beforehand
 
     def load_next_batch(self):
         self.cuda.launch(0.005, 0.002)

@@ -5,6 +5,7 @@ import copy
 import gc
 import json
 import weakref
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import timm
 import torch
 from bench_models import QUICK, TINY, die_beyond_3, shapes_do_not_match, take_8_mebibytes
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import timm_regnet_ds as trd
 from timm_regnet_ds.bench import Measurement, Setting, bench
@@ -445,7 +447,7 @@ def test_the_peak_of_memory_begins_after_the_untimed_runs(monkeypatch):
 def test_what_a_call_takes_is_in_the_text_and_the_row(monkeypatch):
     class Clock(CpuClock):
         def time_calls(self, repetition, seconds):
-            return CallTimes(*(Timing.of([ms] * 6) for ms in (9.0, 8.0, 2.0)))
+            return CallTimes(*([ms] * 6 for ms in (9.0, 8.0, 2.0)))
 
         def device_state(self):
             return {
@@ -462,6 +464,66 @@ def test_what_a_call_takes_is_in_the_text_and_the_row(monkeypatch):
     assert "clock 1500 MHz (1400 to 1600), 250 W, slowed by power cap 50% of the time" in str(m)
     assert m.to_row()["bound_by"] == "host"
     assert Measurement.from_row(json.loads(json.dumps(m.to_row()))).latency == m.latency
+
+
+@pytest.mark.parametrize("label", ["anynet", "a_name_of_" + 9 * "many_words_"])
+@pytest.mark.parametrize("mode", ["inference", "train"])
+def test_a_printed_measurement_has_at_most_100_columns(label, mode):
+    measured = quick()
+    timing = Timing(123.4567, 123.4567, 100.1234, 150.1234, 160.1234, 120.1234, 140.1234, 123_456)
+    reasons = ["power cap", "hardware slowdown", "temperature, by software", "temperature, by hardware"]
+    m = replace(
+        measured,
+        model=label,
+        setting=measured.setting.replace(mode=mode, batch_size=1024, dtype="amp_bf16"),
+        timing=timing,
+        steps=dict.fromkeys(STEPS, timing) if mode == "train" else {},
+        latency=timing,
+        launch=timing,
+        device_time=timing,
+        memory_allocated=2**36,
+        memory_reserved=2**36,
+        precision_met=False,
+        warm_up_steady=False,
+        environment={"device_name": "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition"},
+        device_state={
+            "sm_mhz": 2407.0,
+            "sm_mhz_min": 1980,
+            "sm_mhz_max": 2617,
+            "watts": 299.9,
+            "celsius": 81,
+            "throttled": dict.fromkeys(reasons, 0.25),
+        },
+        processes=3,
+    )
+    lines = str(m).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "bound by the device" in str(m)
+    assert len(lines) > 9
+
+
+def test_a_scaled_step_of_the_optimizer_is_known_to_wait():
+    """The host asks whether the gradients are finite: an element of a tensor becomes a number of Python."""
+
+    class Waits(TorchDispatchMode):
+        seen = False
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            self.seen |= "_local_scalar_dense" in str(func)
+            return func(*args, **(kwargs or {}))
+
+    setting = Setting(**QUICK, mode="train", optimizer="sgd")
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 30, 5))
+    for scaled in (False, True):
+        workload = Workload(prepare_model(model, setting, (3, 32, 32)), setting, (3, 32, 32), 2)
+        workload.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+        workload.run()
+        workload.load_next_batch()
+        workload.steps["forward"]()
+        workload.steps["backward"]()
+        with Waits() as waits:
+            workload.steps["optimizer"]()
+        assert (workload.waits_for_device, waits.seen) == (scaled, scaled)
 
 
 @pytest.mark.parametrize("switch", ["none", "generic", "matmul", "convolution", "old"])

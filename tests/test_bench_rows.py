@@ -14,19 +14,23 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bench_models import QUICK, TINY, InstantWorker, count_builds, fork_and_exit, fork_twice, result
 from killed import run_and_kill
 
 from timm_regnet_ds.bench.comparing import compare
+from timm_regnet_ds.bench.counting import JobCounts
 from timm_regnet_ds.bench.jobs import Job
-from timm_regnet_ds.bench.progress import estimate_seconds
+from timm_regnet_ds.bench.peaks import DevicePeaks
+from timm_regnet_ds.bench.progress import ExpectedTimes
 from timm_regnet_ds.bench.reporting import report
 from timm_regnet_ds.bench.runner import read_results, results_file, run_jobs
 from timm_regnet_ds.bench.setting import Setting
 from timm_regnet_ds.bench.worker import DeadlineError, ProcessDiedError, Worker, WorkerEndedError
 from timm_regnet_ds.cli import main
+from timm_regnet_ds.complexity import Complexity
 
 QUICKLY = ["--device", "cpu", "--threads", "1", "--seconds", "0.2", "--precision", "50%", "--input-size", "64"]
 
@@ -94,8 +98,9 @@ def test_calls_raise_what_their_functions_raise(worker):
         worker.call(math.sqrt, -1)
     with pytest.raises(RuntimeError, match=r"^4$"):
         worker.call(sys.exit, 4)
-    with pytest.raises(ProcessDiedError, match="its process was ended with exit code 3"):
-        worker.call(os._exit, 3)
+    for code in (3, 0):
+        with pytest.raises(ProcessDiedError, match=f"its process was ended with exit code {code}"):
+            worker.call(os._exit, code)
 
 
 def test_a_call_that_hangs_is_ended_at_its_deadline_and_the_next_succeeds(ended_workers):
@@ -254,12 +259,40 @@ def test_a_model_is_built_and_counted_once_for_all_processes(worker):
     assert worker.call(count_builds, jobs([8])[0]) == (1, 1)
 
 
+def expected(processes, measured, complexity=None):
+    """With peaks of a TFLOP/s and of 100 GB/s."""
+    counts = SimpleNamespace(of=lambda job: complexity, slowness=1.5)
+    return ExpectedTimes(processes, measured, counts, lambda job: DevicePeaks(1e12, 1e11))
+
+
 def test_the_estimate_is_of_all_that_a_model_takes():
     many = [result("a", (1, 1, 1), 1, seconds=2).job] * 10
-    assert estimate_seconds(many, None, []) == pytest.approx(10 * (2 + 2))
+    assert expected(None, []).seconds(many) == pytest.approx(10 * (2 + 1.5 * 1.2))
     slow = result("a", (1, 1, 1), 1, seconds=2)
     measured = [replace(slow, measurement=replace(slow.measurement, wall_seconds=7.5))]
-    assert estimate_seconds(many, None, measured) == pytest.approx(75)
+    assert expected(None, measured).seconds(many) == pytest.approx(75)
+
+
+def test_the_estimate_knows_models_whose_repetitions_take_longer_than_their_seconds():
+    # A training step: three times 2 · 8 · 50 G operations and 8 · 2.4 G bytes and 0.8 G bytes of weights: 3 s.
+    slow = Complexity(50 * 10**9, 1, 1, bytes=24 * 10**8, weight_bytes=8 * 10**8)
+    job = result("a", (1, 1, 1), 1, seconds=2, batch_size=8, mode="train").job
+    assert expected(2, [], slow).seconds([job]) == pytest.approx(1.5 * (2 * 5 * 3 + 1.2))
+    # Another model took twice what it was expected to, and 4 s beside its five repetitions in each of two processes.
+    took = result("b", (1, 1, 1), 6000, seconds=2, batch_size=8, mode="train")
+    known = replace(took, measurement=replace(took.measurement, processes=2, wall_seconds=64))
+    later = expected(2, [], slow)
+    later.add(known)
+    assert later.seconds([job, job]) == pytest.approx(2 * (2 * 5 * 6 + 4))
+
+
+def test_the_largest_batch_and_models_that_cannot_be_counted_take_their_seconds():
+    counts = JobCounts()
+    assert counts.of(Job("anynet", Setting(**QUICK), {"depths": [0], "widths": [8]})) is None
+    assert counts.of(jobs([8])[0]).flops > 0
+    assert counts.slowness >= 1
+    largest = replace(jobs([8])[0], setting=Setting(**{**QUICK, "batch_size": "max", "seconds": 1.0}))
+    assert expected(1, [], Complexity(10**15, 1, 1)).seconds([largest]) == pytest.approx(1 + 1.5 * 1.2)
 
 
 def test_a_run_says_how_long_it_takes_and_goes_on_saying(capsys):

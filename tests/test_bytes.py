@@ -3,6 +3,7 @@
 import pytest
 import torch
 from call_module import Call
+from timm.layers import GroupNormAct, set_fast_norm
 from timm.models import create_model
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -86,6 +87,31 @@ def test_closed_form(module, dtype, moved, of_weights):
 def test_closed_form_under_autocast(module, moved, of_weights):
     c = measure(module, (C, S, S), dtype="amp")
     assert (c.bytes, c.weight_bytes) == (moved, of_weights)
+
+
+@pytest.fixture
+def fast_norm():
+    set_fast_norm(True)
+    yield
+    set_fast_norm(False)
+
+
+@pytest.mark.usefixtures("fast_norm")
+@pytest.mark.parametrize(
+    ("dtype", "casts", "size"),
+    [("fp32", 0, 4), ("bf16", 0, 2), ("amp", (4 + 2) * IMAGE, 2), ("amp_bf16", 6 * IMAGE, 2)],
+)
+def test_fast_norms_of_timm_run_in_the_format_of_products(dtype, casts, size):
+    """The image is cast, if at all, before the convolution; GroupNorm and the ReLU after it take what they get."""
+    model = nn.Sequential(nn.Conv2d(C, C, 1, bias=False), GroupNormAct(C, 1))
+    c = measure(model, (C, S, S), dtype=dtype)
+    assert c.bytes == casts + size * (2 + 2 + 2) * IMAGE
+    assert model[1]._fast_norm
+    named = measure("test_convnext", dtype=dtype)
+    runs_when_built = measure("vit_tiny_r_s16_p8_224", dtype=dtype)
+    set_fast_norm(False)
+    assert (runs_when_built.bytes < measure("vit_tiny_r_s16_p8_224", dtype=dtype).bytes) == (casts > 0)
+    assert (named.bytes < measure("test_convnext", dtype=dtype).bytes) == (casts > 0)
 
 
 class WritesIntoBuffer(nn.Module):

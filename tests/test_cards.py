@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.layers import is_fast_norm, set_fast_norm
 
 import timm_regnet_ds as trd
 from timm_regnet_ds.cli import main
@@ -14,6 +15,7 @@ from timm_regnet_ds.complexity import Complexity
 from timm_regnet_ds.latency import LatencyModel, card, cards
 from timm_regnet_ds.latency.fitting import TimedModel, fit_times
 from timm_regnet_ds.latency.forms import FORMS
+from timm_regnet_ds.latency.timm_results import read_timm_results, timed_models
 
 # Milliseconds per multiply-add (dense, grouped), byte (products, others, weights), operator and call.
 TRUE = (1e-11, 3e-11, 1.3e-9, 1.1e-9, 2e-9, 0.004, 0.3)
@@ -103,6 +105,10 @@ def test_the_number_format_of_a_complexity_is_checked():
 # The cards in the package
 
 
+# Cards whose tables were run with timm's fast norms.
+WITH_FAST_NORMS = ("rtx4090", "rtxpro6000")
+
+
 @pytest.mark.parametrize(
     ("name", "model", "batch", "published"),
     [
@@ -110,6 +116,8 @@ def test_the_number_format_of_a_complexity_is_checked():
         ("rtx4090", "resnet50", 1024, 237.959),
         ("rtx4090", "regnety_040", 1024, 261.833),
         ("rtx4090", "convnext_tiny", 1024, 212.65),
+        ("rtx4090", "resnet50_gn", 1024, 266.205),
+        ("rtx5090", "resnet50_gn", 1024, 352.546),
         ("rtx5090-compiled", "vit_base_patch16_224", 1024, 233.832),
         ("rtx3090-channels-last", "efficientnet_b0", 1024, 124.241),
         ("rtxpro6000", "mobilenetv3_large_100", 2048, 103.478),
@@ -118,8 +126,22 @@ def test_the_number_format_of_a_complexity_is_checked():
 )
 def test_predictions_are_near_published_times(name, model, batch, published):
     known = card(name)
-    off = abs(known.predict(model, batch_size=batch, input_size=224) / published - 1)
+    set_fast_norm(name in WITH_FAST_NORMS)
+    try:
+        off = abs(known.predict(model, batch_size=batch, input_size=224) / published - 1)
+    finally:
+        set_fast_norm(False)
     assert off <= known.family_error.p90
+
+
+def test_norms_in_float32_take_longer():
+    known = card("rtx4090")
+    default = known.predict("convnext_tiny", batch_size=64)
+    set_fast_norm(True)
+    try:
+        assert known.predict("convnext_tiny", batch_size=64) < 0.9 * default
+    finally:
+        set_fast_norm(False)
 
 
 def test_every_card_tells_its_errors_and_its_setting():
@@ -131,6 +153,16 @@ def test_every_card_tells_its_errors_and_its_setting():
         assert ("compiled" in name) == (known.setting.get("compile") == "default")
         assert ("channels-last" in name) == known.setting["channels_last"]
         assert known.torch
+
+
+def test_cards_of_bfloat16_differ_in_their_bytes():
+    autocast, weights = cards()["rtxpro6000-compiled-amp-bf16"], cards()["rtxpro6000-compiled-bf16"]
+    assert (autocast.dtype, weights.dtype) == ("amp_bf16", "bf16")
+    assert autocast.device_name == weights.device_name
+    in_bf16 = trd.measure("resnet18", dtype="bf16")
+    assert weights.predict(in_bf16, batch_size=64) == pytest.approx(weights.predict("resnet18", batch_size=64))
+    with pytest.raises(ValueError, match="was measured in amp_bf16"):
+        autocast.predict(in_bf16, batch_size=64)
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 4090", "nvidia geforce rtx 4090", "RTX 4090", "rtx4090"])
@@ -204,6 +236,8 @@ def test_strategies_at_equal_time(capsys):
         (["strategies", "resnet18", "--to", "4gf", "--batch-size", "4"], "--batch-size goes with --on or --latency-ms"),
         (["latency", "predict", "h900", "resnet18"], "unknown card 'h900'"),
         (["latency", "predict", "no.json", "resnet18"], "no file no.json"),
+        (["latency", "predict", "rtx4090", "resnet18", "--batch-size", "0"], "batch_size must be"),
+        (["latency", "predict", "rtx4090", "resnet18", "--input-size", "0"], "input_size must be"),
         (["latency", "fit"], "needs rows of 'timm-regnet-ds bench', or --timm-results FILE"),
         (["latency", "fit", "--timm-results", "times.csv"], "times.csv is not named as timm's tables of inference are"),
         (["study", "rexnet", "--timm-results", "x.csv"], "--timm-results goes with the study runtime-proxy"),
@@ -212,7 +246,9 @@ def test_strategies_at_equal_time(capsys):
 )
 def test_wrong_commands_exit_with_2(arguments, message, capsys):
     assert main(arguments) == 2
-    assert message in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert not printed.out
 
 
 def test_the_list_of_cards_fits_a_terminal(capsys):
@@ -259,6 +295,7 @@ def test_a_table_of_timm_is_fitted_and_drawn(table, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert f"{len(NAMES)} models, each predicted by a fit without its family" in printed
     assert "dropped 3 rows" in printed
+    assert "1 × the params are not those of the model today" in printed
     fit = LatencyModel.load(output)
     assert (fit.device_name, fit.torch, fit.dtype) == ("NVIDIA GeForce RTX 4090", "2.9.1", "amp")
     assert fit.error.median < 0.01
@@ -292,6 +329,24 @@ def test_a_table_of_timm_is_fitted_and_drawn(table, tmp_path, capsys):
     assert {path.name for path in folder.iterdir()} == {
         "README.md", "families.csv", "summary.png", "amp-nchw-pt291-cu128-4090.png",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("slower", "fast"), [(1.16, True), (1.33, True), (1.53, False), (2.2, False)])
+def test_fast_norms_of_a_table_are_told_by_its_times(slower, fast, tmp_path):
+    """Whether GroupNorm ran in autocast's format: the bytes of its models are counted so."""
+    path, counts = tmp_path / "benchmark-infer-amp-nchw-pt291-cu128-4090.csv", tmp_path / "counts.jsonl"
+    c = trd.measure("efficientnet_b0_gn", 64)
+    rows = [("resnet50", 10.0, 25.56), ("resnet50_gn", 10 * slower, 25.56), ("efficientnet_b0_gn", 5.0, c.params / 1e6)]
+    lines = [f"{name},64,{ms},128,{params:.2f}" for name, ms, params in rows]
+    path.write_text("\n".join(["model,infer_img_size,infer_step_time,infer_batch_size,param_count", *lines]))
+    table = read_timm_results(path)
+    assert table.fast_norm is fast
+    timed, dropped = timed_models(table, counts)
+    assert not dropped
+    assert timed == timed_models(table, counts)[0]  # now from the file
+    in_float32 = trd.measure("efficientnet_b0_gn", 64, dtype="amp").bytes
+    assert timed[2].complexity.bytes < 0.5 * in_float32 if fast else timed[2].complexity.bytes == in_float32
+    assert not is_fast_norm()
 
 
 def test_a_table_that_lacks_a_column_is_refused(tmp_path, capsys):

@@ -10,8 +10,8 @@ import torch
 from scipy.signal import lfilter
 from simulated_cuda import SimulatedCuda, SimulatedModel
 
-from timm_regnet_ds.bench.clocks import CudaClock
-from timm_regnet_ds.bench.nvml import DeviceMonitor, open_monitor
+from timm_regnet_ds.bench.clocks import CallTimes, CudaClock
+from timm_regnet_ds.bench.nvml import DeviceMonitor, open_monitor, pooled_state
 from timm_regnet_ds.bench.sampling import PACES, StepTimes, time_until_precise
 from timm_regnet_ds.bench.timing import Timing, correlation_time, median_interval
 
@@ -214,6 +214,22 @@ def test_what_cannot_be_launched_ahead_has_no_time_of_the_gpu(model):
     assert calls.launch is calls.device is None
 
 
+def test_a_call_that_is_known_to_wait_is_not_tried_behind_a_sleep(monkeypatch):
+    clock, model = clock_and_model(waits=True)
+    model.waits_for_device = True
+    monkeypatch.setattr(model.cuda, "_sleep", None)
+    calls = clock.time_calls(model, 0.1)
+    assert calls.latency.repetitions >= 6
+    assert calls.launch is calls.device is None
+
+
+def test_calls_of_several_processes_are_pooled():
+    both = [CallTimes([5.0, 6.0], [1.0], [4.0]), CallTimes([7.0], [3.0], [2.0])]
+    assert CallTimes.pooled(both) == CallTimes([5.0, 6.0, 7.0], [1.0, 3.0], [4.0, 2.0])
+    assert CallTimes.pooled([both[0], CallTimes([7.0])]) == CallTimes([5.0, 6.0, 7.0], [], [])
+    assert CallTimes.pooled([CallTimes(), CallTimes()]).latency is None
+
+
 def test_a_slow_launch_gets_a_longer_sleep():
     clock, model = clock_and_model(kernels=100, host_ms=300, device_ms=1)
     calls = clock.time_calls(model, 0.1)
@@ -280,6 +296,16 @@ def test_the_state_of_the_gpu_is_read_while_it_runs():
         "watts": 250,
         "throttled": {"power cap": 0.5, "temperature, by software": 0.5},
     }
+
+
+def test_the_state_over_several_processes():
+    first = {"sm_mhz": 1000.0, "sm_mhz_min": 900, "sm_mhz_max": 1100, "watts": 200.0, "throttled": {"power cap": 0.5}}
+    second = {"sm_mhz": 1200.0, "sm_mhz_min": 1000, "sm_mhz_max": 1300, "throttled": {}}
+    assert pooled_state([first, None, second]) == {
+        "sm_mhz": 1100.0, "sm_mhz_min": 900, "sm_mhz_max": 1300, "watts": 200.0, "throttled": {"power cap": 0.25},
+    }  # fmt: skip
+    assert pooled_state([None, first]) == first
+    assert pooled_state([None]) is None
 
 
 def test_without_nvml_there_is_no_state(monkeypatch):

@@ -251,7 +251,7 @@ def torch_alone(monkeypatch):
     _operators.operator_info.cache_clear()
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "xcit_nano_12_p16_224"])
 def test_shortcuts_change_nothing(name, request):
     model = create_model(name)
     c = measure(model)
@@ -607,6 +607,8 @@ def test_refusals_are_chained_and_counters_named(monkeypatch):
     assert isinstance(caught.value.__cause__, RuntimeError)
     with pytest.raises(ValueError, match=r"'fvcore'.*'dispatcher', 'thop'"):
         measure("resnet18", counter="fvcore")
+    with pytest.raises(ValueError, match="thop counts none: leave 'amp' out"):
+        measure("resnet18", counter="thop", dtype="amp")
     monkeypatch.setitem(sys.modules, "thop", None)
     with pytest.raises(ImportError, match=r"timm-regnet-ds\[thop\]"):
         measure("resnet18", counter="thop")

@@ -40,6 +40,30 @@ def test_without_a_gpu_it_is_one_line(first_card, monkeypatch, capsys):
     assert capsys.readouterr().out == "make cuda needs a CUDA device, and this machine has none\n"
 
 
+def test_what_is_not_installed_is_named_and_fails(first_card, monkeypatch, capsys):
+    monkeypatch.setattr(first_card, "NEEDED", ("torch", "no_such_package"))
+    assert first_card.main([]) == 1
+    assert capsys.readouterr().err == "make cuda needs no_such_package: pip install '.[study]'\n"
+
+
+def test_a_step_or_a_test_that_failed_is_named_and_fails(first_card, tmp_path, monkeypatch, capsys):
+    def fail(run):
+        raise RuntimeError("a fault")
+
+    tests = {"summary": ["2 failed"], "failures": ["FAILED tests/x.py::test_y - E"]}
+    monkeypatch.setattr(first_card, "STEPS", {"tests": lambda run: tests, "clock": fail, "models": _measured})
+    arguments = ["--output", str(tmp_path), "--device", "cpu"]
+    assert first_card.main(arguments) == 1
+    assert capsys.readouterr().err == "FAILED tests/x.py::test_y - E\nThe clock beside others (ms): a fault\n"
+    assert "Not run: it fails: a fault." in (tmp_path / "README.md").read_text()
+    monkeypatch.setattr(first_card, "STEPS", {"models": _measured})
+    assert first_card.main(arguments) == 0
+
+
+def _measured(run):
+    return {"measured": 1, "failed": 1}
+
+
 def test_make_prints_nothing_else():
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

@@ -156,6 +156,7 @@ def test_studies_measure_what_they_draw(name, only, up_to, tmp_path, capsys):
         (["rexnet", "--up-to", "small"], "target 'small' is not a number followed by one of"),
         (["rexnet", "--rows", "no.jsonl"], "no file"),
         (["rexnet", "--rows", "no.jsonl", "--up-to", "1gf"], "--rows only plots existing measurements"),
+        (["rexnet", "--rows", "no.jsonl", "--deadline", "9"], "--rows only plots existing measurements"),
         (["rexnet", "--device", "cuda:9"], "no device 'cuda:9'"),
     ],
 )
@@ -169,6 +170,12 @@ def test_rows_without_what_a_study_needs_are_refused(name, tmp_path):
     rows = write(tmp_path / "rows.jsonl", [result("resnet18", (1, 1, 1), 1)])
     with pytest.raises(ValueError, match=f"{name} needs"):
         run_study(STUDIES[name], tmp_path, rows=[rows])
+
+
+@pytest.mark.parametrize("given", [{"up_to": "1gf"}, {"only": "a*"}, {"settings": {"seconds": 1}}, {"deadline": 9.0}])
+def test_nothing_that_chooses_measurements_goes_with_rows(given, tmp_path):
+    with pytest.raises(ValueError, match=f"nothing is measured: leave {next(iter(given))} out"):
+        run_study(STUDIES["rexnet"], tmp_path, rows=[tmp_path / "rows.jsonl"], **given)
 
 
 def test_a_study_is_of_one_device(tmp_path):

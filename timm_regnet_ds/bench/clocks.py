@@ -23,23 +23,50 @@ class Repetition(Protocol):
     @property
     def steps(self) -> Mapping[str, Callable[[], object]]: ...
 
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether the host is known to wait for a result of the GPU, so that it cannot launch all steps ahead."""
+
     def load_next_batch(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class CallTimes:
-    """The times of single calls, each of which begins when the GPU is idle; None on the CPU.
+    """The milliseconds of single calls, each of which begins when the GPU is idle; empty on the CPU.
 
     Attributes:
-        latency: milliseconds from the call until the GPU has finished.
-        launch: milliseconds in which the host launches the kernels, while the GPU takes none of them up.
-        device: milliseconds in which the GPU runs them, after all of them were launched. None, as ``launch``, if they
-            cannot all be launched before: the GPU's queue is too short for them, or the host waits for a result.
+        latencies: from the call until the GPU has finished.
+        launches: while the host launches the kernels and the GPU takes none of them up.
+        runs: while the GPU runs them, after all of them were launched. Empty, as ``launches``, if they cannot all be
+            launched before: the GPU's queue is too short for them, or the host waits for a result.
     """
 
-    latency: Timing | None = None
-    launch: Timing | None = None
-    device: Timing | None = None
+    latencies: Sequence[float] = ()
+    launches: Sequence[float] = ()
+    runs: Sequence[float] = ()
+
+    @property
+    def latency(self) -> Timing | None:
+        """Timing of the calls; None if there are none, as for ``launch`` and ``device``."""
+        return _timing(self.latencies)
+
+    @property
+    def launch(self) -> Timing | None:
+        return _timing(self.launches)
+
+    @property
+    def device(self) -> Timing | None:
+        return _timing(self.runs)
+
+    @classmethod
+    def pooled(cls, parts: Sequence["CallTimes"]) -> "CallTimes":
+        """Pool the calls of several processes, as far as each of them has these times."""
+        columns = [[getattr(part, name) for part in parts] for name in ("latencies", "launches", "runs")]
+        return cls(*([ms for part in column for ms in part] if all(column) else [] for column in columns))
+
+
+def _timing(milliseconds: Sequence[float]) -> Timing | None:
+    return Timing.of(milliseconds) if milliseconds else None
 
 
 class CpuClock:
@@ -200,13 +227,12 @@ class CudaClock(CpuClock):
             launches.append(1e3 * (self._now() - start))
             self.synchronize()
             latencies.append(1e3 * (self._now() - start))
+        if repetition.waits_for_device:
+            return CallTimes(latencies)
         queued = self._time_queued_calls(
             repetition, seconds / 2, _calls_needed(latencies), _SLEEP_LAUNCHES * max(launches)
         )
-        if not queued:
-            return CallTimes(Timing.of(latencies))
-        launch, run = zip(*queued, strict=True)
-        return CallTimes(Timing.of(latencies), Timing.of(launch), Timing.of(run))
+        return CallTimes(latencies, [launch for launch, _ in queued], [run for _, run in queued])
 
     def _time_queued_calls(
         self, repetition: Repetition, seconds: float, needed: int, sleep_ms: float

@@ -2,10 +2,10 @@
 
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from .environment import environment
 from .flags import backend_flags
 from .loading import label_of, load_model, load_pickled, pickle_model
 from .measurement import Measurement
-from .nvml import open_monitor
+from .nvml import open_monitor, pooled_state
 from .peaks import DevicePeaks, measure_peaks
 from .sampling import PACES, StepTimes, time_until_precise
 from .setting import Setting
@@ -66,13 +66,16 @@ def bench(
             load = partial(load_pickled, pickle_model(model), setting.input_size)
             setting = _with_batch_size(worker.call, label_of(name, args), load, setting)
     peaks = peaks or _peaks_here(setting.device, setting.dtype, setting.threads)
-    return _bench(model, name, args, complexity, setting, peaks)[0]
+    return _bench(model, name, args, complexity, setting, peaks).measurement
 
 
 def bench_in_forks(
     name: str, model_args: Mapping[str, Any], setting: Setting, peaks: DevicePeaks, processes: int
 ) -> Measurement:
-    """`bench` of a model by its name, in several processes one after the other; their repetitions are pooled.
+    """`bench` of a model by its name, in several processes one after the other; what they measure is pooled.
+
+    Repetitions and single calls are pooled, the memory is that of the process that needed most, and the device's state
+    is the mean over the processes.
 
     The model is built and counted once, in this process, which must not have used several threads or CUDA: forks of it
     could not use them.
@@ -88,27 +91,52 @@ def bench_in_forks(
     label, load = label_of(name, model_args), partial(_same, (model, complexity))
     share = setting.replace(seconds=setting.seconds / processes)
     share = _with_batch_size(call_in_fork, label, load, share)
-    measurements: list[Measurement] = []
-    times: list[StepTimes] = []
+    parts: list[_Part] = []
     for _ in range(processes):
-        measurement, step_times = call_in_fork(_bench, model, name, model_args, complexity, share, peaks)
-        measurements.append(measurement)
-        times.append(step_times)
+        part = call_in_fork(_bench, model, name, model_args, complexity, share, peaks)
+        parts.append(part)
         # On a GPU, the first process has looked for the largest batch.
-        share = share.replace(batch_size=measurement.setting.batch_size)
-    pooled = StepTimes.pooled(times, setting.precision)
+        share = share.replace(batch_size=part.measurement.setting.batch_size)
+    measurements = [part.measurement for part in parts]
+    times = StepTimes.pooled([part.times for part in parts], setting.precision)
+    calls = CallTimes.pooled([part.calls for part in parts])
     first = measurements[0]
     return replace(
         first,
         setting=first.setting.replace(seconds=setting.seconds),
-        timing=pooled.total,
-        steps=pooled.steps,
-        warm_up=pooled.warm_up,
-        warm_up_steady=pooled.warm_up_steady,
-        precision_met=pooled.precision_met,
+        **_timings(times, calls),
+        memory_allocated=_largest(m.memory_allocated for m in measurements),
+        memory_reserved=_largest(m.memory_reserved for m in measurements),
+        device_state=pooled_state([m.device_state for m in measurements]),
         processes=processes,
         wall_seconds=time.monotonic() - start,
     )
+
+
+class _Part(NamedTuple):
+    """What one process measured: with all its times, from which the times of several are pooled."""
+
+    measurement: Measurement
+    times: StepTimes
+    calls: CallTimes
+
+
+def _timings(times: StepTimes, calls: CallTimes) -> dict[str, Any]:
+    """The fields of a `Measurement` that follow from its times."""
+    return {
+        "timing": times.total,
+        "steps": times.steps,
+        "latency": calls.latency,
+        "launch": calls.launch,
+        "device_time": calls.device,
+        "warm_up": times.warm_up,
+        "warm_up_steady": times.warm_up_steady,
+        "precision_met": times.precision_met,
+    }
+
+
+def _largest(amounts: Iterable[int | None]) -> int | None:
+    return max((amount for amount in amounts if amount is not None), default=None)
 
 
 def _same(loaded: tuple[nn.Module, Complexity]) -> tuple[nn.Module, Complexity]:
@@ -150,7 +178,7 @@ def _bench(
     complexity: Complexity,
     setting: Setting,
     peaks: DevicePeaks,
-) -> tuple[Measurement, StepTimes]:
+) -> _Part:
     start = time.monotonic()
     size, clock = complexity.input_size, clock_of(setting.device, open_monitor(setting.device))
     random_states = [setting.device] if setting.device_type == "cuda" else []
@@ -175,14 +203,7 @@ def _bench(
         model=name,
         model_args=args,
         setting=setting,
-        timing=times.total,
-        steps=times.steps,
-        latency=calls.latency,
-        launch=calls.launch,
-        device_time=calls.device,
-        warm_up=times.warm_up,
-        warm_up_steady=times.warm_up_steady,
-        precision_met=times.precision_met,
+        **_timings(times, calls),
         memory_allocated=memory[0],
         memory_reserved=memory[1],
         complexity=replace(complexity, uncounted={}, parts=()),
@@ -191,7 +212,7 @@ def _bench(
         device_state=clock.device_state(),
         wall_seconds=time.monotonic() - start,
     )
-    return measurement, times
+    return _Part(measurement, times, calls)
 
 
 # The first call of a compiled model compiles it; with CUDA graphs, the second warms up and the third records.

@@ -11,7 +11,7 @@ from timm_regnet_ds.common.text import first_line
 from timm_regnet_ds.complexity import Complexity, measure_factory
 from timm_regnet_ds.latency import model
 from timm_regnet_ds.latency.families import family_of
-from timm_regnet_ds.latency.fitting import Dropped, Fit, TimedModel, fit_times
+from timm_regnet_ds.latency.fitting import CHANGED, FAILED, UNCOUNTED, Dropped, Fit, TimedModel, fit_times
 
 from .jobs import Result
 from .measurement import Measurement
@@ -54,7 +54,7 @@ def fit_results(rows: Iterable[Result | Measurement], folds: int = 10, start: mo
         elif row.measurement is not None:
             measurements.append(row.measurement)
         else:
-            dropped.append(Dropped(row.job.label, str(row.failure)))
+            dropped.append(Dropped(row.job.label, FAILED, str(row.failure)))
     if not measurements:
         raise ValueError("a fit needs measurements, and there are none")
     setting = _common_setting(measurements)
@@ -62,8 +62,8 @@ def fit_results(rows: Iterable[Result | Measurement], folds: int = 10, start: mo
     timed = []
     for m in measurements:
         counts = m.complexity if on_cpu or m.complexity.bytes else _recount(m)
-        if isinstance(counts, str):
-            dropped.append(Dropped(m.label, counts))
+        if isinstance(counts, Dropped):
+            dropped.append(counts)
         else:
             family = family_of(m.model_args.get("base", m.model) if m.model == "scaled" else m.model)
             timed.append(TimedModel(m.label, family, counts, m.setting.batch_size, m.timing.median))
@@ -79,15 +79,15 @@ def fit_results(rows: Iterable[Result | Measurement], folds: int = 10, start: mo
     )
 
 
-def _recount(m: Measurement) -> Complexity | str:
-    """The complexity of a model whose row was written before there were bytes, or why there is none."""
+def _recount(m: Measurement) -> Complexity | Dropped:
+    """The complexity of a model whose row was written before there were bytes."""
     make = partial(create_model, m.model, **m.model_args)
     try:
         counts: Complexity = measure_factory(m.label, make, m.setting.input_size, dtype=m.setting.dtype)[1]
     except ValueError as error:
-        return f"its row has no bytes, and it cannot be counted: {first_line(error)}"
+        return Dropped(m.label, UNCOUNTED, f"its row has no bytes, and it cannot be counted: {first_line(error)}")
     if counts.params != m.complexity.params:
-        return f"{m.complexity.params} params in the row, {counts.params} today"
+        return Dropped(m.label, CHANGED, f"{m.complexity.params} params in the row, {counts.params} today")
     return counts
 
 

@@ -13,12 +13,12 @@ from .peaks import DevicePeaks
 from .setting import Setting
 from .timing import Timing
 
-__all__ = ["KIND", "VERSION", "Measurement", "upgrade_row"]
+__all__ = ["KIND", "PASSES", "VERSION", "Measurement", "upgrade_row"]
 
 KIND, VERSION = "measurement", 2
 
 # Forward passes that a repetition counts as: a backward pass has two matrix products for each of the forward pass.
-_PASSES = {"inference": 1, "train": 3}
+PASSES = {"inference": 1, "train": 3}
 _ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "amp": 2, "amp_bf16": 2}
 
 # Columns of a printed measurement, beside the indentation.
@@ -108,7 +108,7 @@ class Measurement:
         return self._rate((c.params + 2 * c.acts * batch) * _ELEMENT_BYTES[self.setting.dtype])
 
     def _rate(self, per_pass: float) -> float:
-        return _PASSES[self.setting.mode] * per_pass / (self.timing.median / 1e3)
+        return PASSES[self.setting.mode] * per_pass / (self.timing.median / 1e3)
 
     @property
     def compute_utilization(self) -> float:
@@ -137,7 +137,7 @@ class Measurement:
             memory += f"{self.memory_reserved / 2**30:.2f} GiB reserved\n  "
         processes = f" in {self.processes} processes" if self.processes > 1 else ""
         lines = [
-            f"{self.label}: {t.median:.4g} ms, {t.format_interval()}",
+            *textwrap.wrap(f"{self.label}: {t.median:.4g} ms, {t.format_interval()}", _COLUMNS),
             *self._remarks(),
             *textwrap.wrap(about, _COLUMNS),
             f"mean {t.mean:.4g}, p10 {t.p10:.4g}, p90 {t.p90:.4g}, p99 {t.p99:.4g} ms of {t.repetitions}{processes}",

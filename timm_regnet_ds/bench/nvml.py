@@ -4,12 +4,12 @@ import contextlib
 import importlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-__all__ = ["DeviceMonitor", "open_monitor"]
+__all__ = ["DeviceMonitor", "open_monitor", "pooled_state"]
 
 # Seconds between two readings. One takes about a millisecond of the host, while repetitions wait in the GPU's queue.
 _PERIOD = 0.25
@@ -73,6 +73,27 @@ class DeviceMonitor:
             shares = {name: _share(self._throttled, bit) for bit, name in _THROTTLING.items()}
             found["throttled"] = {name: share for name, share in shares.items() if share}
         return found or None
+
+
+def pooled_state(states: Sequence[Mapping[str, Any] | None]) -> Mapping[str, Any] | None:
+    """The state over several processes, from their summaries: the means, and the range of the clock."""
+    known = [state for state in states if state is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    names = dict.fromkeys(name for state in known for name in state)
+    found: dict[str, Any] = {
+        name: _POOLED.get(name, statistics.fmean)([state[name] for state in known if name in state])
+        for name in names
+        if name != "throttled"
+    }
+    if "throttled" in names:
+        shares = [state.get("throttled", {}) for state in known]
+        reasons = dict.fromkeys(reason for share in shares for reason in share)
+        found["throttled"] = {reason: statistics.fmean(s.get(reason, 0.0) for s in shares) for reason in reasons}
+    return found
+
+
+_POOLED: Mapping[str, Callable[[Sequence[float]], float]] = {"sm_mhz_min": min, "sm_mhz_max": max}
 
 
 def _share(masks: list[int], bit: int) -> float:

@@ -2,19 +2,25 @@
 
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from .counting import JobCounts
 from .jobs import Job, Result
+from .measurement import PASSES
+from .peaks import DevicePeaks
 from .sampling import PACES
 
-__all__ = ["ProgressLog", "estimate_seconds", "processes_for"]
+__all__ = ["ExpectedTimes", "ProgressLog", "processes_for"]
 
 # By default, this many processes measure each model: on the CPU, times of fresh processes differ by some percent.
 _DEFAULT_PROCESSES = {"cpu": 3, "cuda": 1}
 
 # Seconds that a model takes beside its repetitions, until there are measurements that tell: it is built and counted
 # once, each process is forked and, on a GPU, starts CUDA and loads its libraries.
-_BESIDE = {"cpu": 2.0, "cuda": 8.0}
+_BESIDE = {"cpu": 1.2, "cuda": 8.0}
+
+# A process runs at least this many repetitions: an untimed one, one of the warm-up, and three that are counted.
+_LEAST_REPETITIONS = 5
 
 # A line is printed after this many models, and then after each such share of all models.
 _FIRST_LINE = 3
@@ -26,32 +32,78 @@ def processes_for(job: Job, processes: int | None) -> int:
     return processes or _DEFAULT_PROCESSES[job.setting.device_type]
 
 
-def estimate_seconds(jobs: Sequence[Job], processes: int | None, measured: Sequence[Result]) -> float:
-    """Seconds in which the jobs are measured.
+class ExpectedTimes:
+    """Estimates how long models take, from what they compute and from what other models took.
 
     Args:
-        jobs: what is to be measured.
         processes: as for ``run_jobs``.
-        measured: results of this run or of an earlier one. What their models took beside the seconds of their settings
-            is expected of the others too; a model whose time is soon precise takes less than its seconds.
+        measured: results of an earlier run, which count until there is one of this run.
+        counts: the complexity of the models.
+        peaks_of: the peak rates of a job's device. A repetition on the CPU is expected to take as long as its products
+            at the one peak and its bytes at the other, and as much longer as other programs slow the counting down.
     """
-    beside: dict[str, list[float]] = {}
-    for result in measured:
-        m = result.measurement
-        if m is not None and m.wall_seconds is not None:
-            kind = result.job.setting.device_type
-            beside.setdefault(kind, []).append(m.wall_seconds - _planned(result.job, m.processes))
-    means = {kind: statistics.fmean(values) for kind, values in beside.items()}
-    return sum(
-        max(_planned(job, processes_for(job, processes)) + means.get(kind, _BESIDE[kind]), 0.0)
-        for job in jobs
-        for kind in [job.setting.device_type]
-    )
+
+    def __init__(
+        self,
+        processes: int | None,
+        measured: Iterable[Result],
+        counts: JobCounts,
+        peaks_of: Callable[[Job], DevicePeaks],
+    ) -> None:
+        self._processes = processes
+        self._measured = list(measured)
+        self._is_earlier = True
+        self._counts = counts
+        self._peaks_of = peaks_of
+
+    def add(self, result: Result) -> None:
+        """Take a result of this run into account."""
+        if self._is_earlier:
+            self._measured, self._is_earlier = [], False
+        self._measured.append(result)
+
+    def seconds(self, jobs: Sequence[Job]) -> float:
+        """Seconds in which the jobs are measured.
+
+        What the measured models took beside the seconds of their settings is expected of the others too; a model whose
+        time is soon precise takes less than its seconds.
+        """
+        beside: dict[str, list[float]] = {}
+        ratios: list[float] = []
+        for job, m in [(r.job, r.measurement) for r in self._measured if r.measurement is not None]:
+            repetition = m.timing.median / 1e3
+            if m.wall_seconds is not None:
+                spent = m.wall_seconds - _planned(job, m.processes, repetition)
+                beside.setdefault(job.setting.device_type, []).append(spent)
+            if expected := self._repetition(job):
+                ratios.append(repetition / expected)
+        means = {kind: statistics.fmean(values) for kind, values in beside.items()}
+        repetitions = [self._repetition(job) for job in jobs]
+        # How slow other programs make this machine. The peaks do not tell: their products are over in a moment.
+        slowness = self._counts.slowness
+        slower = statistics.median(ratios) if ratios else slowness
+        total = 0.0
+        for job, repetition in zip(jobs, repetitions, strict=True):
+            planned = _planned(job, processes_for(job, self._processes), slower * repetition)
+            kind = job.setting.device_type
+            total += max(planned + means.get(kind, slowness * _BESIDE[kind]), 0.0)
+        return total
+
+    def _repetition(self, job: Job) -> float:
+        """Seconds of a repetition; 0 where it is not known: on a GPU, where it is short beside the rest."""
+        setting = job.setting
+        counts = self._counts.of(job) if setting.device_type == "cpu" and setting.batch_size != "max" else None
+        if counts is None:
+            return 0.0
+        peaks, batch = self._peaks_of(job), setting.batch_size
+        moved = batch * counts.bytes + counts.weight_bytes
+        return PASSES[setting.mode] * (2 * batch * counts.flops / peaks.ops_per_second + moved / peaks.bytes_per_second)
 
 
-def _planned(job: Job, processes: int) -> float:
+def _planned(job: Job, processes: int, repetition: float) -> float:
     """Seconds of warm-up and repetitions in all processes, if none is precise before."""
-    return processes * PACES[job.setting.device_type].longest(job.setting.seconds / processes)
+    share = PACES[job.setting.device_type].longest(job.setting.seconds / processes)
+    return processes * max(share, _LEAST_REPETITIONS * repetition)
 
 
 class ProgressLog:
@@ -59,15 +111,13 @@ class ProgressLog:
 
     Args:
         jobs: what is to be measured.
-        processes: as for ``run_jobs``.
-        measured: results of an earlier run.
-        enabled: whether lines are printed.
+        expected: how long they take.
+        enabled: whether lines are printed. On a terminal, only the first is.
     """
 
-    def __init__(self, jobs: Sequence[Job], processes: int | None, measured: Sequence[Result], enabled: bool) -> None:
+    def __init__(self, jobs: Sequence[Job], expected: ExpectedTimes, enabled: bool) -> None:
         self._jobs = jobs
-        self._processes = processes
-        self._measured = list(measured)
+        self._expected = expected
         self._enabled = enabled
         self._count = 0
         self._next_line = _FIRST_LINE
@@ -80,15 +130,16 @@ class ProgressLog:
     def add(self, result: Result) -> None:
         """Count a result, and print a line from time to time."""
         self._count += 1
-        # What this run takes tells more than an earlier run.
-        self._measured = [result] if self._count == 1 else [*self._measured, result]
-        if self._enabled and self._next_line <= self._count < len(self._jobs):
+        self._expected.add(result)
+        if self._enabled and not sys.stderr.isatty() and self._next_line <= self._count < len(self._jobs):
             self._next_line = max(self._count + 1, round(self._count + _LINE_SHARE * len(self._jobs)))
             print(f"{self._count} of {len(self._jobs)} measured, about {self._left()} left", file=sys.stderr)
 
     def _left(self) -> str:
-        return _duration(estimate_seconds(self._jobs[self._count :], self._processes, self._measured))
+        return _duration(self._expected.seconds(self._jobs[self._count :]))
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"

@@ -1,18 +1,19 @@
 """Measuring many models, and the file of their rows."""
 
+import contextlib
 import functools
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from timm_regnet_ds.files.rows import RowsFile
 
+from .counting import JobCounts
 from .environment import device_name
 from .harness import bench_in_forks
 from .jobs import Job, Result
 from .measurement import KIND, VERSION, upgrade_row
 from .peaks import DevicePeaks, measure_peaks
-from .progress import ProgressLog, processes_for
+from .progress import ExpectedTimes, ProgressLog, processes_for
 from .setting import Setting
 from .worker import Worker, WorkerEndedError
 
@@ -41,6 +42,7 @@ def run_jobs(
     progress: bool = False,
     processes: int | None = None,
     deadline: float | None = None,
+    counts: JobCounts | None = None,
 ) -> Iterator[Result]:
     """Measure each job in fresh processes, append its row to a file, and yield its result.
 
@@ -51,12 +53,13 @@ def run_jobs(
         jobs: what to measure.
         path: the file, which need not exist. ``None``: no file.
         resume: skip jobs of which the file has a row; they are not yielded.
-        progress: show a bar with the remaining time; lines, if standard error is not a terminal.
+        progress: say how long it will take, and show a bar; lines, if standard error is not a terminal.
         processes: number of processes that measure each model one after the other, each for a share of the seconds;
             their repetitions are pooled. ``None``: 3 on the CPU, where processes differ by some percent, 1 on a GPU.
         deadline: a model whose measurement takes longer than these seconds in all is ended and becomes a row with that
             reason. ``None``: five minutes and ten times the setting's seconds; more for ``compile`` and for the search
             of the largest batch.
+        counts: the complexity of models that are counted already, for saying how long it will take.
 
     Raises:
         ValueError: a file that holds something else.
@@ -68,14 +71,21 @@ def run_jobs(
     existing = [Result.from_row(row) for row in file.read_if_exists()] if file is not None else []
     done = [r.job.key(r.device_name) for r in existing] if resume else []
     remaining = [job for job in jobs if job.key_here() not in done]
-    log = ProgressLog(remaining, processes, existing, enabled=progress and not sys.stderr.isatty())
-    log.start(len(jobs))
-    with Worker() as worker, tqdm(total=len(jobs), unit="model", disable=None if progress else True) as bar:
+    with contextlib.ExitStack() as stack:
+        worker = stack.enter_context(Worker())
+        measured = functools.cache(functools.partial(measure_peaks, worker))
+
+        def peaks_of(job: Job) -> DevicePeaks:
+            return measured(job.setting.device, job.setting.dtype, job.setting.threads)
+
+        expected = ExpectedTimes(processes, existing, JobCounts(existing) if counts is None else counts, peaks_of)
+        log = ProgressLog(remaining, expected, enabled=progress)
+        log.start(len(jobs))
+        bar = stack.enter_context(tqdm(total=len(jobs), unit="model", disable=None if progress else True))
         bar.update(len(jobs) - len(remaining))
-        peaks_of = functools.cache(functools.partial(measure_peaks, worker))
         for job in remaining:
             bar.set_postfix_str(job.model)
-            peaks = peaks_of(job.setting.device, job.setting.dtype, job.setting.threads)
+            peaks = peaks_of(job)
             result = _run_job(job, peaks, worker, processes_for(job, processes), deadline or _deadline(job.setting))
             if file is not None:
                 file.append(result.to_row())

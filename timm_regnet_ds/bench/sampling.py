@@ -50,10 +50,10 @@ PACES = {
 # The warm-up ends after this share of the seconds, steady or not.
 _WARM_UP_SHARE = 0.3
 
-# An interval is trusted after this many repetitions, and after this many times the correlation of the repetitions: each
-# of the fewest batches is then ten times as long as the correlation, and the interval covers the median in at least
-# 90% of the measurements although the repetitions end as soon as it is narrow (docs/bench.md has the simulation).
-_MIN_REPETITIONS = 12
+# An interval is trusted after this many times the correlation of the repetitions, which are as many repetitions if they
+# are independent: each of the fewest batches is then ten times as long as the correlation, and the interval covers the
+# median in at least 90% of the measurements although the repetitions end as soon as it is narrow (docs/bench.md has the
+# simulation).
 _CORRELATION_TIMES = 60
 # Repetitions are steady if a line through them, and one standard error of it, changes by no more than this share of the
 # wanted precision. They drift if it changes by more than this many standard errors.
@@ -131,7 +131,7 @@ def time_until_precise(
         end = start + pace.longest(seconds)
         first_look = min(time.monotonic() + pace.measuring, end)
         rows: Rows = []
-        next_look = _MIN_REPETITIONS
+        next_look = _CORRELATION_TIMES
         precise = out_of_time = False
         while not (precise or out_of_time):
             rows += repeat(_CHUNK_SECONDS)
@@ -153,8 +153,6 @@ def time_until_precise(
 
 
 def _is_narrow(totals: Sequence[float], precision: float) -> bool:
-    if len(totals) < _MIN_REPETITIONS:
-        return False
     low, high = median_interval(totals)
     return high - low <= 2 * precision * float(np.median(totals))
 

@@ -90,6 +90,16 @@ class Workload:
         self.loss_fn = nn.CrossEntropyLoss()
         self.loss: Any = None
 
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether the host waits for the GPU in each repetition: whether gradients are finite, before a scaled step.
+
+        Optimizers that take the scale themselves do not wait, and a recorded graph never does.
+        """
+        if self.captured or not self.setting.training:
+            return False
+        return self.scaler.is_enabled() and not getattr(self.optimizer, "_step_supports_amp_scaling", False)
+
     def load_next_batch(self) -> None:
         """Copy the next input in, clear the gradients and, if asked for, the cache. This is not part of the time."""
         self.image.copy_(self.images[self.index])

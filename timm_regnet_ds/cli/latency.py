@@ -84,8 +84,9 @@ def _predict(options: argparse.Namespace) -> None:
     model = predictor(options.on)
     for name in options.models:
         check_name(name)
-    print(textwrap.fill(model.about(options.batch_size), 80))
-    print(model.expected_error())
-    for name in options.models:
+    for i, name in enumerate(options.models):
         milliseconds = model.predict(name, batch_size=options.batch_size, input_size=options.input_size)
+        if i == 0:  # only now, the options are known to be right
+            print(textwrap.fill(model.about(options.batch_size), 80))
+            print(model.expected_error())
         print(f"{name:40} {milliseconds:10.4g} ms", flush=True)

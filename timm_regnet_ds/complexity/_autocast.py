@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["AUTOCAST", "DTYPES", "AutocastRule", "Cast"]
+__all__ = ["AUTOCAST", "DTYPES", "AutocastRule", "Cast", "rule_in_fast_norm"]
 
 # For each number format: that of weights and images, and that of products under autocast. The names are those of
 # `timm_regnet_ds.bench`. float16 stands for bfloat16 too, since both have two bytes.
@@ -48,6 +48,10 @@ def _to_float32(args: Any, kwargs: Any, cast: Cast) -> tuple[Any, Any]:
     return _all_to(torch.float32, args, kwargs, cast)
 
 
+def _norm_to_float32(args: Any, kwargs: Any, cast: Cast) -> tuple[Any, Any]:
+    return _to_float32(args, kwargs, cast)
+
+
 def _return_float32(args: Any, kwargs: Any, cast: Cast) -> tuple[Any, Any]:
     """The operator itself returns float32, so that no cast runs before it."""
     given = kwargs.get("dtype") is not None or any(isinstance(arg, torch.dtype) for arg in args)
@@ -71,7 +75,8 @@ _TABLE: tuple[tuple[AutocastRule, str], ...] = (
     (_to_products, "_convolution prelu addmm addmv addr matmul einsum mm mv linalg_vecdot linear addbmm baddbmm bmm"),
     (_to_products, "chain_matmul linalg_multi_dot scaled_dot_product_attention lstm_cell gru_cell"),
     (_to_float32, "acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow softplus"),
-    (_to_float32, "layer_norm native_layer_norm group_norm rms_norm cosine_similarity cdist pdist dist renorm norm"),
+    (_norm_to_float32, "layer_norm native_layer_norm group_norm rms_norm"),
+    (_to_float32, "cosine_similarity cdist pdist dist renorm norm"),
     (_to_float32, "logsumexp upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d"),
     (_to_float32, "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa"),
     (_to_float32, "_upsample_bicubic2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d"),
@@ -79,3 +84,8 @@ _TABLE: tuple[tuple[AutocastRule, str], ...] = (
     (_to_widest, "addcdiv addcmul atan2 bilinear cross dot grid_sampler index_put tensordot scatter_add vdot"),
 )
 AUTOCAST = {name: rule for rule, names in _TABLE for name in names.split()}
+
+
+def rule_in_fast_norm(rule: AutocastRule) -> AutocastRule:
+    """The rule inside a layer of timm that was built with ``set_fast_norm()``: norms run in the format of products."""
+    return _to_products if rule is _norm_to_float32 else rule

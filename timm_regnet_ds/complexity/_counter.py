@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ._autocast import rule_in_fast_norm
 from ._operators import Formula, OperatorInfo, operator_info
 from ._results import ZERO_COUNTS, Complexity, Counts, InputSize, ModuleCounts
 
@@ -64,12 +65,14 @@ class DispatchCounter(TorchDispatchMode):
         self.uncounted: dict[str, int] = {}
         self.operators = 0
         self.grouped_flops = 0
+        self.in_fast_norm = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         info = operator_info(func)
         kwargs = kwargs or {}
         if self.autocast is not None and info.autocast is not None:
-            args, kwargs = info.autocast(args, kwargs, self._cast)
+            rule = rule_in_fast_norm(info.autocast) if self.in_fast_norm else info.autocast
+            args, kwargs = rule(args, kwargs, self._cast)
         out = info.meta_output(*args, **kwargs) if info.meta_output and args[0].is_meta else None
         if out is None and info.is_composite:
             with self:
@@ -161,24 +164,30 @@ class DispatchCounter(TorchDispatchMode):
         ``torch.utils.module_tracker.ModuleTracker`` is not used: its hooks are global, so that they act in other
         threads too, and they do not see a ``forward`` that is called directly.
         """
+        fast = {child for child in self.paths if getattr(child, "_fast_norm", False)}
         for child, paths in self.paths.items():
-            vars(child)["forward"] = self._wrap_forward(child.forward, paths)
+            vars(child)["forward"] = self._wrap_forward(child.forward, paths, child in fast)
+        for child in fast:  # timm's functions for them ask for the device's autocast, which `meta` lacks
+            vars(child)["_fast_norm"] = False
         try:
             with torch.inference_mode(), self:
                 yield
         finally:  # A module that refers to its own bound method would keep its weights until a garbage collection.
             for child in self.paths:
                 del vars(child)["forward"]
+            for child in fast:
+                vars(child)["_fast_norm"] = True
 
-    def _wrap_forward(self, forward: Callable[..., Any], paths: list[str]) -> Callable[..., Any]:
+    def _wrap_forward(self, forward: Callable[..., Any], paths: list[str], fast_norm: bool) -> Callable[..., Any]:
         def forward_with_path(*args: Any, **kwargs: Any) -> Any:
             outer, self.path = self.path, paths[0]
+            outer_is_fast, self.in_fast_norm = self.in_fast_norm, fast_norm
             if len(paths) > 1:  # a shared module: the path below the module that calls it
                 self.path = next((path for path in paths if path.startswith(f"{outer}.")), paths[0])
             try:
                 return forward(*args, **kwargs)
             finally:
-                self.path = outer
+                self.path, self.in_fast_norm = outer, outer_is_fast
 
         return forward_with_path
 

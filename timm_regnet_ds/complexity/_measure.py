@@ -60,7 +60,7 @@ def measure(
     input_size: int | Sequence[int] | None = None,
     *,
     counter: Literal["thop"],
-    dtype: str = "fp32",
+    dtype: Literal["fp32"] = "fp32",
 ) -> ThopAnswer: ...
 
 
@@ -80,14 +80,14 @@ def measure(
     Args:
         model: the name of a timm model, or a module that takes images (N, channels, height, width).
         input_size: (channels, height, width), or the side of a square image; by default the timm model's own size.
-        counter: ``dispatcher``, or ``thop`` for the counts of the package thop, which are the same in every dtype.
+        counter: ``dispatcher``, or ``thop`` for the counts of the package thop, which are those of ``fp32`` alone.
         dtype: the number format in which bytes are counted, whatever the format of a module's own weights: ``fp32`` or
             ``tf32``; ``bf16`` or ``fp16``, model and images in that format; ``amp``, autocast on CUDA, where products
             run in 16 bits, norms in float32, and casts count. As for `timm_regnet_ds.bench`.
 
     Raises:
-        ValueError: an unknown name, counter or dtype, an invalid size, no size for a module that is not a timm model,
-            or a model that fails on an image of that size.
+        ValueError: an unknown name, counter or dtype, a dtype for thop, an invalid size, no size for a module that is
+            not a timm model, or a model that fails on an image of that size.
         TypeError: ``model`` is neither a name nor a module, or it is a TorchScript module.
         ImportError: ``counter="thop"``, and thop is not installed.
     """
@@ -95,6 +95,10 @@ def measure(
         raise ValueError(f"unknown counter {counter!r}; allowed: {', '.join(map(repr, _COUNTERS))}")
     check_choice("dtype", dtype, DTYPES)
     if counter == "thop":
+        if dtype != "fp32":
+            raise ValueError(
+                f"dtype is the format in which bytes are counted, and thop counts none: leave {dtype!r} out"
+            )
         _require_thop()
     if not isinstance(model, (str, nn.Module)) or isinstance(model, torch.jit.ScriptModule):
         raise TypeError(f"model must be a timm model's name or an eager torch.nn.Module, not {type(model).__name__}")

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from timm.layers import is_fast_norm, set_fast_norm
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -20,12 +21,31 @@ def build_without_weights(make: Callable[[], nn.Module]) -> nn.Module:
     Raises:
         Exception: the error that ``make`` raises.
     """
+    if is_fast_norm():
+        return _build_with_fast_norms(make)
     try:
         return _build(make, torch.device("meta"))
     except Exception as error:
         if not needs_values(error):
             raise
     return _build(make, _AllocateOnMeta())
+
+
+def _build_with_fast_norms(make: Callable[[], nn.Module]) -> nn.Module:
+    """`build_without_weights` after timm's ``set_fast_norm()``.
+
+    Norms become fast when the model is built: some constructors run their layers, and fast norms ask for autocast on
+    the device, which ``meta`` lacks.
+    """
+    set_fast_norm(False)
+    try:
+        model = build_without_weights(make)
+    finally:
+        set_fast_norm(True)
+    for child in model.modules():
+        if hasattr(child, "_fast_norm"):
+            vars(child)["_fast_norm"] = True
+    return model
 
 
 def build_with_weights(make: Callable[[], nn.Module]) -> nn.Module:

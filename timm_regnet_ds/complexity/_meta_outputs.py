@@ -80,6 +80,14 @@ def _mean(x: Tensor, dims: Any = None, keepdim: bool = False, **options: Any) ->
     return x.new_empty(shape) if len(reduced) == len(dims) else None
 
 
+def _vector_norm(x: Tensor, order: Any = 2, dims: Any = None, keepdim: bool = False, **options: Any) -> Tensor | None:
+    return _mean(x, dims, keepdim, **options)
+
+
+def _clamp_min(x: Tensor, low: Any) -> Tensor | None:
+    return _like(x) if x.is_floating_point() and isinstance(low, (int, float)) else None
+
+
 def _linear(x: Tensor, weight: Tensor, *_: Any) -> Tensor | None:
     fits = weight.dim() == 2 and weight.shape[1] == x.shape[-1] and weight.dtype is x.dtype
     return x.new_empty(*x.shape[:-1], weight.shape[0]) if fits else None
@@ -103,6 +111,8 @@ META_OUTPUTS: dict[str, Callable[..., Tensor | None]] = {
     "dropout": _dropout,
     "conv2d": _conv2d,
     "mean": _mean,
+    "linalg_vector_norm": _vector_norm,
+    "clamp_min": _clamp_min,
     "linear": _linear,
     "scaled_dot_product_attention": _attention,
 }

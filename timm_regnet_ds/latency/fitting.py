@@ -11,7 +11,18 @@ from timm_regnet_ds.complexity import Complexity
 from .forms import FORMS
 from .model import CrossValidation, LatencyModel
 
-__all__ = ["FEW", "Dropped", "Fit", "TimedModel", "cross_validate", "fit_times"]
+__all__ = [
+    "CHANGED",
+    "FAILED",
+    "FEW",
+    "UNCOUNTED",
+    "UNKNOWN",
+    "Dropped",
+    "Fit",
+    "TimedModel",
+    "cross_validate",
+    "fit_times",
+]
 
 # With fewer models, a fit says how unsure it is.
 FEW = 20
@@ -34,12 +45,29 @@ class TimedModel:
     milliseconds: float
 
 
+# Why rows are dropped.
+FAILED = "the run failed"
+UNKNOWN = "timm has no such model today"
+CHANGED = "the params are not those of the model today"
+UNCOUNTED = "the model cannot be counted"
+
+
 @dataclass(frozen=True)
 class Dropped:
-    """A row that a fit does not use, and why."""
+    """A row that a fit does not use.
+
+    Attributes:
+        label: name of the model.
+        kind: what is wrong, in words that all such rows share: ``FAILED``, ``UNKNOWN``, ``CHANGED`` or ``UNCOUNTED``.
+        detail: what is wrong with this row, if there is more to say.
+    """
 
     label: str
-    reason: str
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.label}: {self.detail or self.kind}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from timm_regnet_ds.complexity import Complexity
 
-__all__ = ["FORMS", "Form"]
+__all__ = ["FORMS", "Form", "bytes_format"]
+
+# Number formats in which a model's bytes are those of another.
+_SAME_BYTES = {"tf32": "fp32", "fp16": "bf16", "amp_bf16": "amp"}
+
+
+def bytes_format(dtype: str) -> str:
+    """The number format whose bytes are those of a number format: ``amp`` for ``amp_bf16``."""
+    return _SAME_BYTES.get(dtype, dtype)
 
 
 @dataclass(frozen=True)

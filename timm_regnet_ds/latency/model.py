@@ -16,7 +16,7 @@ from timm_regnet_ds.complexity import Complexity, measure
 from timm_regnet_ds.files.atomic import write_text
 
 from .families import family_of
-from .forms import FORMS, Form
+from .forms import FORMS, Form, bytes_format
 
 __all__ = ["CrossValidation", "LatencyModel"]
 
@@ -26,9 +26,6 @@ T = TypeVar("T", bound="LatencyModel")
 
 # Predictions for a family whose residual in the fit is above this share warn.
 LARGE_RESIDUAL = 0.3
-
-# Number formats whose bytes are the same.
-_SAME_BYTES = {"tf32": "fp32", "bf16": "fp16", "amp_bf16": "amp"}
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ class LatencyModel:
         else:
             c = measure(model_or_name, input_size, dtype=self.dtype)
             self._warn_of_family(model_or_name)
-        if self._form.needs_bytes and _bytes_format(c.dtype) != _bytes_format(self.dtype):
+        if self._form.needs_bytes and bytes_format(c.dtype) != bytes_format(self.dtype):
             raise ValueError(
                 f"the complexity was counted in {c.dtype} and {self.device_name} was measured in {self.dtype}: pass "
                 f"the model, or measure(…, dtype={self.dtype!r})"
@@ -214,10 +211,6 @@ class LatencyModel:
         if values.get("batch_sizes") is not None:
             values["batch_sizes"] = tuple(values["batch_sizes"])
         return cls(coefficients=coefficients, **values)
-
-
-def _bytes_format(dtype: str) -> str:
-    return _SAME_BYTES.get(dtype, dtype)
 
 
 def _describe(setting: Mapping[str, Any]) -> str:

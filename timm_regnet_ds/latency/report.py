@@ -27,9 +27,9 @@ def describe_fit(fit: Fit) -> str:
             f"± {fit.model.spread:.0%}"
         )
     if fit.dropped:
-        reasons = Counter("params are not today's" if " params in " in d.reason else d.reason for d in fit.dropped)
+        kinds = Counter(dropped.kind for dropped in fit.dropped)
         lines.append(f"dropped {len(fit.dropped)} rows:")
-        lines += [f"  {count} × {reason}"[:80] for reason, count in reasons.most_common(5)]
+        lines += [f"  {count} × {kind}" for kind, count in kinds.most_common()]
     missed = {family: r for family, r in fit.model.residuals.items() if r > LARGE_RESIDUAL}
     if missed:
         lines.append(f"families that the fit misses by more than {LARGE_RESIDUAL:.0%} in the median:")
@@ -49,7 +49,7 @@ def write_fit_report(fit: Fit, path: Path) -> list[Path]:
         _table(fit),
     ]
     if fit.dropped:
-        parts += ["## Dropped rows", "\n".join(f"- {dropped.label}: {dropped.reason}" for dropped in fit.dropped)]
+        parts += ["## Dropped rows", "\n".join(f"- {dropped}" for dropped in fit.dropped)]
     return [write_text(path, "\n\n".join(parts) + "\n"), picture]
 
 

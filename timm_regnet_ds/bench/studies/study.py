@@ -1,23 +1,19 @@
 """Studies, and running one: its models are measured or their rows are read, then analysed and plotted."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timm.models import create_model
-
+from timm_regnet_ds.bench.counting import JobCounts
 from timm_regnet_ds.bench.jobs import Job, Result
 from timm_regnet_ds.bench.latency import LatencyModel
 from timm_regnet_ds.bench.measurement import Measurement
 from timm_regnet_ds.bench.reporting import grouped
 from timm_regnet_ds.bench.runner import read_results, run_jobs
 from timm_regnet_ds.bench.setting import Setting
-from timm_regnet_ds.complexity import Counts, measure_factory
 from timm_regnet_ds.files.atomic import write_text
 from timm_regnet_ds.files.tables import markdown_line
 from timm_regnet_ds.scaling.fitting.target import parse_target
@@ -70,7 +66,7 @@ def run_study(
     Args:
         study: the study.
         output: the folder.
-        rows: files of rows measured elsewhere; if given, nothing is measured.
+        rows: files of rows measured elsewhere. With them nothing is measured, and none of the options below is given.
         up_to: leave out models with more flops, as in ``4gf``. Default: 2.5gf on the CPU, no limit on a GPU.
         only: leave out models whose label, such as ``scaled(base=resnet50, factor=2.0)``, does not match this pattern.
         settings: fields of `Setting`, instead of the study's own.
@@ -81,22 +77,27 @@ def run_study(
         The paths of the report and the plots.
 
     Raises:
-        ValueError: an invalid setting or target, rows of another kind or of several devices, or too few measurements.
+        ValueError: an invalid setting or target, one of them beside ``rows``, rows of another kind or of several
+            devices, or too few measurements.
         FileNotFoundError: no such file of rows.
     """
-    output = Path(output)
+    output, rows = Path(output), list(rows)
     if rows:
+        given = {"up_to": up_to, "only": only != "*", "settings": settings, "deadline": deadline}
+        names = [name for name, value in given.items() if value]
+        if names:
+            raise ValueError(f"rows are plotted as they are, and nothing is measured: leave {' and '.join(names)} out")
         results = read_results(rows)
     else:
         jobs = study.jobs(_check_names(settings or {}))
         jobs = [job for job in jobs if fnmatchcase(job.label, only)]
         path = output / "rows.jsonl"
-        counted = _counted(path)
-        jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.device_type], counted)]
+        counts = JobCounts(read_results([path]) if path.exists() else [])
+        jobs = [job for job in jobs if _within(job, up_to or _UP_TO[job.setting.device_type], counts)]
         if not jobs:
             limit = f" and has at most {up_to}" if up_to else ""
             raise ValueError(f"study {study.name} has no model that matches {only!r}{limit}")
-        for _ in run_jobs(jobs, path, resume=True, progress=progress, deadline=deadline):
+        for _ in run_jobs(jobs, path, resume=True, progress=progress, deadline=deadline, counts=counts):
             pass
         keys = [job.key_here() for job in jobs]
         results = [r for r in read_results([path]) if r.job.key(r.device_name) in keys]
@@ -123,26 +124,11 @@ def _check_names(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     return settings
 
 
-def _counted(path: Path) -> dict[str, Counts]:
-    """The complexity of the models in a file of rows, by label and image size as asked for."""
-    results = read_results([path]) if path.exists() else []
-    return {_sized(r.job): r.measurement.complexity for r in results if r.measurement}
-
-
-def _sized(job: Job) -> str:
-    return f"{job.label} {job.setting.input_size}"
-
-
-def _within(job: Job, up_to: str | None, counted: Mapping[str, Counts]) -> bool:
+def _within(job: Job, up_to: str | None, counts: JobCounts) -> bool:
     if up_to is None:
         return True
     target = parse_target(up_to)
-    complexity = counted.get(_sized(job))
-    if complexity is None:
-        with contextlib.suppress(ValueError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            label, make = job.model, partial(create_model, job.model, **job.model_args)
-            complexity = measure_factory(label, make, job.setting.input_size)[1]
+    complexity = counts.of(job)
     # A model that cannot be built or counted gets a row with the reason.
     return complexity is None or bool(getattr(complexity, target.measure) <= target.value)
 

@@ -1,5 +1,6 @@
 """Do activations predict time on real cards? The runtime-proxy study, drawn from the tables in timm's repository."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from timm_regnet_ds.bench.plots import pearson
-from timm_regnet_ds.common.plots import make_log, new_figure
+from timm_regnet_ds.common.plots import colours, make_log, new_figure
 from timm_regnet_ds.files.atomic import save_figure, write_text
 from timm_regnet_ds.files.tables import csv_text, markdown
 from timm_regnet_ds.latency.fitting import TimedModel
@@ -21,7 +22,7 @@ LEAST = 8
 
 _LABELS = {"flops": "flops (GF)", "acts": "acts (M)", "bytes": "bytes (GB)"}
 _UNITS = {"flops": 1e9, "acts": 1e6, "bytes": 1e9}
-_SHOWN = 6  # families with colours of their own in a picture
+_SHOWN = 7  # families with colours of their own, the same in all pictures
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def draw_timm_tables(paths: Sequence[str | Path], counts: str | Path | None, out
             raise ValueError(f"{path} has {len(rows)} models that can be counted; at least {LEAST} are needed")
         panels.append(_Panel(table, rows, len(dropped)))
     panels.sort(key=lambda p: (p.table.device.is_cpu, p.title))
-    pictures = [_summary(panels, output / "summary.png"), *(_draw(p, output / f"{p.slug}.png") for p in panels)]
+    shown = _family_colours(panels)
+    drawn = [_draw(panel, shown, output / f"{panel.slug}.png") for panel in panels]
+    pictures = [_summary(panels, output / "summary.png"), *drawn]
     families = [
         {
             "table": panel.slug,
@@ -107,7 +110,8 @@ def draw_timm_tables(paths: Sequence[str | Path], counts: str | Path | None, out
 _INTRODUCTION = f"""# Activations as a proxy for time, on the cards of timm's tables
 
 Written by `timm-regnet-ds study runtime-proxy --timm-results FILES` from `results/benchmark-infer-*.csv` of timm's
-repository. Rows whose params are not those of the model today are dropped.
+repository. Rows whose params are not those of the model today are dropped. A family has the same colour in all
+pictures.
 
 Pearson's r of the logarithm of the time per image with the logarithms of flops, acts and bytes. Bytes are those that
 all operators move in the number format of the table. "Within a family" is the median over the families (modules of
@@ -141,20 +145,25 @@ def _summary(panels: Sequence[_Panel], path: Path) -> Path:
     return save_figure(figure, path)
 
 
-def _draw(panel: _Panel, path: Path) -> Path:
+def _family_colours(panels: Sequence[_Panel]) -> Mapping[str, str]:
+    """Colours of the families with the most models in all tables together."""
+    count = Counter(row.family for panel in panels for row in panel.rows)
+    return colours([family for family, models in count.most_common(_SHOWN) if models >= LEAST])
+
+
+def _draw(panel: _Panel, shown: Mapping[str, str], path: Path) -> Path:
     figure, axes = new_figure(columns=3, width=3.6, height=3.4)
     times = np.array([row.milliseconds / row.batch_size for row in panel.rows])
-    shown = list(panel.families())[:_SHOWN]
     of = np.array([row.family if row.family in shown else "" for row in panel.rows])
     r = panel.r()
     for one, metric in zip(axes.flat, _LABELS, strict=True):
         x = panel.values(metric) / _UNITS[metric]
-        for i, family in enumerate(["", *shown]):
-            those, colour = of == family, "0.75" if not family else f"C{i - 1}"
+        for i, (family, colour) in enumerate({"": "0.75", **shown}.items()):
+            those = of == family
             one.plot(x[those], times[those], ".", markersize=4, color=colour, label=family or "others", zorder=i + 1)
         one.set(xlabel=f"{_LABELS[metric]} for an image", ylabel="time for an image (ms)")
         one.set_title(f"{metric}: r = {r[metric]:.3f}", fontsize=9)
         make_log(one.xaxis, one.yaxis, decades=True)
-    axes[0, 0].legend(fontsize=6.5, markerscale=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=6.5, markerscale=2, loc="outside center right")
     figure.suptitle(f"{panel.title}: {len(panel.rows)} measurements", fontsize=10)
     return save_figure(figure, path)
