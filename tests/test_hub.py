@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from email.message import Message
 from textwrap import dedent
 
 import pytest
@@ -266,6 +267,14 @@ def test_own_fields_of_a_card(small):
     assert text.count("```bibtex") == 1
     with pytest.raises(TypeError, match="unexpected keyword argument 'colour'"):
         model_card(small, colour="red")
+
+
+def test_addresses_are_those_of_the_installed_package(small, monkeypatch):
+    installed = Message()
+    monkeypatch.setattr("timm_regnet_ds.training.card.metadata", lambda package: installed)
+    assert "http" not in model_card(small)["description"]
+    installed["Project-URL"] = "Source, https://example.invalid/source"
+    assert "\n\n- Source: https://example.invalid/source\n\n## Use" in model_card(small)["description"]
 
 
 def test_the_title_of_a_scaled_model():
