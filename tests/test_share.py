@@ -293,7 +293,7 @@ def test_pulled_files_are_written(step, folder, shared, files):
 def test_a_card_is_written_where_there_is_none(shared, files):
     _, answers, _ = shared
     for step, folder, name in (("bare", "bare", "regnet"), ("cached in part", "in_part", "stock")):
-        assert answers[step]["code"] == 0
+        assert answers[step]["code"] == 0, answers[step]
         assert f'create_model("hf-hub:user/{name}"' in (files[0] / folder / "README.md").read_text(encoding="utf-8")
     assert answers["bare"]["err"] == ""
     assert answers["cached in part"]["err"] == (

@@ -168,10 +168,13 @@ def pull_from_hub(repo_id: str, *, token: str | None = None, **kwargs: Any) -> n
     """
     name, _, revision = repo_id.partition("@")
     with one_line(repo_id, "was not loaded"):
-        hf_hub_download(name, "config.json", revision=revision or None, token=token)
+        config = Path(hf_hub_download(name, "config.json", revision=revision or None, token=token))
         path = Path(hf_hub_download(name, WEIGHTS, revision=revision or None, token=token))
     _verify(path, repo_id)
-    return create_model(f"local-dir:{path.parent}", pretrained=True, **kwargs)
+    model: nn.Module = create_model(f"local-dir:{path.parent}", pretrained=True, **kwargs)
+    saved = json.loads(config.read_text(encoding="utf-8")).get("model_args", {})
+    vars(model).setdefault("_model_args", saved | kwargs)  # timm records them since 1.0.31
+    return model
 
 
 def pull_readme(repo_id: str, *, token: str | None = None) -> str:
