@@ -202,11 +202,11 @@ def trace(plan: Plan, base: Recording, grown: Recording, deeper: bool = False) -
         for leaf in leaves(dim):
             if leaf.base != leaf.grown:
                 leaf.marks.add(what)
-    outputs = refs([grown.out])
-    plan.outputs = [tracer.dims.get(ref.id) for ref in outputs]
+    returned = refs([grown.out])
+    plan.outputs = [tracer.dims.get(ref.id) for ref in returned]
     for name, (inputs, outputs) in grown.added.items():
         plan.added[name] = [tracer.dims.get(ref.id) for ref in inputs], [tracer.dims.get(ref.id) for ref in outputs]
-    factors = {tracer.factor[ref.id] for ref in outputs if ref.id in tracer.factor}
+    factors = {tracer.factor[ref.id] for ref in returned if ref.id in tracer.factor}
     plan.conflicts = tracer.unifier.conflicts + [
         f"constants of the class make outputs {factor:.3g} times the base's" for factor in factors
     ]
