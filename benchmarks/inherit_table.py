@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=float, default=600.0, metavar="SECONDS", help="of the processor, for one row (default: 600)"
     )
+    parser.add_argument("--table-only", action="store_true", help="measure nothing, and print the table")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = rows_file(options.results)
@@ -62,7 +63,7 @@ def main() -> None:
         size: [pair for pair in pairs if not options.only or pair[0] in options.only]
         for size, pairs in architectures().items()
     }
-    for size in options.size or chosen:
+    for size in [] if options.table_only else options.size or chosen:
         cases = [case for case in options.case or CASES if size == "smallest" or case in COMMON_CASES]
         for row in run(chosen[size], rows, cases, options.limit):
             print(row["architecture"], row["case"], row["error"], *row["reasons"][:1], file=sys.stderr, flush=True)
