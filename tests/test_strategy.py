@@ -149,11 +149,11 @@ def test_the_arithmetic_needs_no_torch():
 import importlib.util, sys, types
 sys.modules.update({name: None for name in ("torch", "timm", "numpy")})
 root = sys.argv[1]
-sys.modules["timm_regnet_ds"] = types.ModuleType("timm_regnet_ds")
-for name, file in (("timm_regnet_ds.common.check", "common/check.py"), ("strategy", "scaling/arithmetic/strategy.py")):
-    spec = importlib.util.spec_from_file_location(name, f"{root}/{file}")
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+sys.modules["timm_regnet_ds"] = package = types.ModuleType("timm_regnet_ds")
+package.__path__ = [root]
+spec = importlib.util.spec_from_file_location("strategy", f"{root}/scaling/arithmetic/strategy.py")
+sys.modules["strategy"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
 print(len(module.STRATEGIES))
 """
     root = Path(timm_regnet_ds.__file__).parent
