@@ -12,6 +12,10 @@ MAX_WIDTH = 2**24
 MAX_ELEMENTS = 2**37
 
 
+# A number that no float can hold.
+_BEYOND = "more than 1e308"
+
+
 def check_blocks(what: str, blocks: int) -> None:
     """Raise a ValueError for a network of more blocks than ``MAX_BLOCKS``."""
     if blocks > MAX_BLOCKS:
@@ -27,8 +31,10 @@ def check_elements(what: str, elements: float, measure: str = "params") -> None:
         measure: which of them.
     """
     if elements > MAX_ELEMENTS:
+        amount = _count(elements)
+        about = "" if amount == _BEYOND else "about "
         raise ValueError(
-            f"{what} would have about {_count(elements)} {measure}, more than memory could hold "
+            f"{what} would have {about}{amount} {measure}, more than memory could hold "
             f"(allowed: up to {MAX_ELEMENTS:.1e})"
         )
 
@@ -37,4 +43,4 @@ def _count(number: float) -> str:
     try:
         return f"{number:.1e}" if number >= 1e6 else f"{number:g}"
     except OverflowError:
-        return "more than 1e308"
+        return _BEYOND

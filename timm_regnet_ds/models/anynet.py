@@ -4,6 +4,7 @@ The network of Designing Network Design Spaces (§3.2, Figure 3) and, with Z blo
 Scaling (§6.1). The parameters have the same names as in timm's RegNet.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -87,13 +88,13 @@ class AnyNetCfg:
         self._set("group_widths", check_per_stage("group_widths", self.group_widths, stages, check_int))
         if not spec.bottleneck:
             self._refuse_bottleneck()
+        check_int("stem_width", self.stem_width, maximum=MAX_WIDTH)
+        check_int("head_width", self.head_width, minimum=0, maximum=MAX_WIDTH)
+        check_float("se_ratio", self.se_ratio, minimum=0, maximum=MAX_RATIO)
         check_elements("the network", self._weights())
         self._check_group_widths()
         check_layer("act_layer", self.act_layer, get_act_layer)
         check_layer("norm_layer", self.norm_layer, get_norm_act_layer)
-        check_int("stem_width", self.stem_width, maximum=MAX_WIDTH)
-        check_int("head_width", self.head_width, minimum=0, maximum=MAX_WIDTH)
-        check_float("se_ratio", self.se_ratio, minimum=0, maximum=MAX_RATIO)
 
     def _check_group_widths(self) -> None:
         for stage, (inner, group_width) in enumerate(zip(self.inner_widths, self.group_widths, strict=True), 1):
@@ -105,9 +106,11 @@ class AnyNetCfg:
                 )
 
     def _weights(self) -> int:
-        """About how many weights the convolutions have."""
+        """About how many weights the blocks, their squeeze-and-excitation and the head have."""
         stages = zip(self.depths, self.widths, self.inner_widths, self.group_widths, strict=True)
-        return sum(depth * inner * (2 * width + 9 * group) for depth, width, inner, group in stages)
+        pairs = 2 * math.ceil(1 + self.se_ratio)  # whole, since a group width may be beyond floating point
+        blocks = sum(depth * inner * (pairs * width + 9 * group) for depth, width, inner, group in stages)
+        return blocks + self.widths[-1] * self.head_width
 
     def _refuse_bottleneck(self) -> None:
         defaults = {"bottle_ratios": (1.0,) * len(self.widths), "group_widths": self.widths, "se_ratio": 0.0}

@@ -38,13 +38,13 @@ class RegNetCfg:
     """The six parameters of a RegNet (Eqs. 2 to 4) and the type of its blocks.
 
     Args:
-        depth: number of blocks d.
-        w0: width of the first block, a multiple of 8.
+        depth: number of blocks d, at most 8,192.
+        w0: width of the first block, a multiple of 8, at most 2²⁴.
         wa: slope of the widths, from 0 to a million.
         wm: ratio of the widths of neighbouring stages, more than 1, at most 1,000.
         group_width: channels per group g. ``None``: a single group.
-        bottle_ratio: width inside a bottleneck divided by the width (1/b of the papers). ``None``: the default of the
-            block.
+        bottle_ratio: width inside a bottleneck divided by the width (1/b of the papers), from 1/64 to 1,000. ``None``:
+            the default of the block.
         block: ``x``, ``y``, ``z``, ``vanilla`` or ``basic``.
 
     Raises:

@@ -10,7 +10,7 @@ from timm.models.rexnet import RexNet
 from torch import nn
 
 from timm_regnet_ds.common.check import check_float, check_int
-from timm_regnet_ds.common.size_limit import check_blocks, check_elements
+from timm_regnet_ds.common.size_limit import MAX_WIDTH, check_blocks, check_elements
 
 from ._build import ModelEntry, build, check_output_stride, register
 
@@ -28,9 +28,9 @@ MODELS: dict[str, dict[str, float]] = {
 
 
 def _create_rexnet(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
-    # RexNet itself divides by zero.
+    # RexNet itself divides by zero, and numbers near the largest float overflow.
     for argument in {"width_mult", "depth_mult"} & kwargs.keys():
-        check_float(argument, kwargs[argument], above=0)
+        check_float(argument, kwargs[argument], above=0, maximum=MAX_WIDTH)
     if "ch_div" in kwargs:
         check_int("ch_div", kwargs["ch_div"])
     width, depth = kwargs.get("width_mult", 1.0), kwargs.get("depth_mult", 1.0)
