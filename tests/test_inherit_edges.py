@@ -66,6 +66,13 @@ def test_exact_needs_inherit_also_for_a_saved_model():
         timm.create_model("scaled", **args, exact=True)
 
 
+@pytest.mark.parametrize("key", ["state_dict_ema", "model"])
+def test_a_checkpoint_in_place_of_its_weights_is_refused(key):
+    checkpoint = {"epoch": 3, key: timm.create_model("test_resnet").state_dict()}
+    with pytest.raises(ValueError, match="not the weights of test_resnet: epoch is of type int, not a tensor"):
+        scale("test_resnet", 2.0, strategy="d").create(inherit=checkpoint)
+
+
 def test_how_two_state_dicts_differ():
     shapes = {"a": (1,), "b": (2,)}
     assert describe_differences(shapes, dict(shapes)) == ""

@@ -20,9 +20,13 @@ def check_state(name: str, state: Mapping[str, Any], model: nn.Module) -> None:
         model: a model of the base's architecture and arguments.
 
     Raises:
-        ValueError: missing or unknown names, other shapes, or values that are not finite. The message names the first
-            few.
+        ValueError: missing or unknown names, other shapes, or values that are no tensors or not finite. The message
+            names the first few.
     """
+    for key, value in state.items():
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise ValueError(f"these are not the weights of {name}: {key} is of type {kind}, not a tensor")
     if differences := describe_differences(shapes_of(state), shapes_of(model.state_dict())):
         raise ValueError(f"these are not the weights of {name}: {differences}")
     check_finite(name, state, {key for key, _ in model.named_parameters(remove_duplicate=False)})
