@@ -235,7 +235,8 @@ def main(arguments: list[str] | None = None) -> None:
         train(args)
     except (OSError, ValueError) as error:
         # The last line of an error in a loader's process says what it was.
-        sys.exit(f"train_ddp.py: {str(error).strip().splitlines()[-1]}")
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        sys.exit(f"train_ddp.py: {lines[-1]}")
 
 
 if __name__ == "__main__":

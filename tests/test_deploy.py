@@ -135,6 +135,12 @@ def test_the_command_exports_a_scaled_model_in_two_files(tmp_path, capsys, monke
     assert run_onnx(path, torch.randn(5, 3, 32, 32)).shape == (5, 3)
 
 
+@pytest.mark.parametrize("option", ["--no-ema", "--trust"])
+def test_options_of_a_checkpoint_go_with_one(option, tmp_path, capsys):
+    assert main(["export", "test_resnet", str(tmp_path / "model.onnx"), option]) == 2
+    assert capsys.readouterr().err == "timm-regnet-ds: --no-ema and --trust go with --checkpoint\n"
+
+
 def test_an_export_to_a_full_disk_is_one_line(tmp_path, capsys, monkeypatch):
     def fail(model, file, **options):
         Path(file).write_bytes(b"begun")

@@ -52,6 +52,8 @@ def test_damaged_images_are_named(folder, capsys):
     [
         (lambda folder: shutil.rmtree(folder / "validation" / "b"), "different classes, and so different labels: b"),
         (shutil.rmtree, "there is no folder"),
+        (lambda folder: shutil.rmtree(folder / "validation"), "images has no folder validation"),
+        (lambda folder: (folder / "train").rename(folder / "first"), "images has no folder train"),
         (lambda folder: [shutil.rmtree(at) for at in folder.glob("*/*")], "Found 0 images"),
     ],
 )
@@ -88,15 +90,20 @@ def test_training_goes_on_once_the_fault_is_mended(folder, tmp_path, monkeypatch
     assert str(ended.value) == f"train_ddp.py: {lost}"
     assert (run / "last.pth.tar").read_bytes() == last
 
-    def fail(*args):
-        raise OSError("Caught OSError in DataLoader worker process 0.\nimage file is truncated")
+    for fault, message in (
+        ("Caught OSError in DataLoader worker process 0.\nimage file is truncated", "image file is truncated"),
+        ("", "OSError"),
+    ):
 
-    with monkeypatch.context() as patch:
-        patch.setattr("timm.data.ImageDataset.__getitem__", fail)
-        with pytest.raises(SystemExit) as ended:
-            train(2)
-    assert str(ended.value) == "train_ddp.py: image file is truncated"
-    assert (run / "last.pth.tar").read_bytes() == last
+        def fail(*args, fault=fault):
+            raise OSError(fault)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("timm.data.ImageDataset.__getitem__", fail)
+            with pytest.raises(SystemExit) as ended:
+                train(2)
+        assert str(ended.value) == f"train_ddp.py: {message}"
+        assert (run / "last.pth.tar").read_bytes() == last
 
     train(2)
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["epoch 0", "epoch 1"]

@@ -135,6 +135,8 @@ def _push(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    if options.checkpoint is None and (options.no_ema or options.trust):
+        raise ValueError("--no-ema and --trust go with --checkpoint")
     if options.checkpoint is not None:
         _, model = read(options, exportable=True)
     else:

@@ -39,7 +39,7 @@ def check_images(folder: str | Path, workers: int = 4) -> Iterator[Split]:
         workers: number of threads.
 
     Raises:
-        ValueError: there is no such folder, or it has no images.
+        ValueError: there is no such folder, or it lacks the folder of a split, or that folder has no images.
     """
     from timm.data import create_dataset
 
@@ -50,6 +50,8 @@ def check_images(folder: str | Path, workers: int = 4) -> Iterator[Split]:
             reader: Any = create_dataset("", root=str(folder), split=name).reader
         except RuntimeError as error:
             raise ValueError(f"{folder}: {first_line(error)}") from error
+        if Path(reader.root) == Path(folder):  # timm takes the folder itself for a split that it lacks
+            raise ValueError(f"{folder} has no folder {name}")
         files = [Path(reader.filename(i, absolute=True)) for i in range(len(reader))]
         with ThreadPoolExecutor(workers) as threads:
             reasons = list(threads.map(_reason, files))
