@@ -40,7 +40,7 @@ class JobCounts:
 
     @property
     def slowness(self) -> float:
-        """By how much other programs slow this process down: the time of counting, by the CPU time; at least 1."""
+        """The time of the counting divided by its CPU time, at least 1; it grows with the load of the machine."""
         return max(self._seconds / self._cpu_seconds, 1.0) if self._cpu_seconds else 1.0
 
 

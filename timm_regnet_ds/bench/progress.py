@@ -39,8 +39,8 @@ class ExpectedTimes:
         processes: as for ``run_jobs``.
         measured: results of an earlier run, which count until there is one of this run.
         counts: the complexity of the models.
-        peaks_of: the peak rates of a job's device. A repetition on the CPU is expected to take as long as its products
-            at the one peak and its bytes at the other, and as much longer as other programs slow the counting down.
+        peaks_of: the peak rates of a job's device. A repetition on the CPU is expected to take its operations divided
+            by the one rate plus its bytes divided by the other, multiplied by the ``slowness`` of the counts.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class ExpectedTimes:
 
 
 def _planned(job: Job, processes: int, repetition: float) -> float:
-    """Seconds of warm-up and repetitions in all processes, if none is precise before."""
+    """Seconds of warm-up and repetitions in all processes, if no process reaches its precision earlier."""
     share = PACES[job.setting.device_type].longest(job.setting.seconds / processes)
     return processes * max(share, _LEAST_REPETITIONS * repetition)
 

@@ -165,7 +165,8 @@ def _is_long(totals: Sequence[float]) -> bool:
 @contextmanager
 def _garbage_kept() -> Iterator[None]:
     """No collection of garbage interrupts a repetition. What is there already is left out of later collections."""
-    was_enabled, freezes = gc.isenabled(), not gc.get_freeze_count()  # unfreezing is of all that is frozen
+    # `gc.unfreeze` has no arguments: it would also unfreeze what the caller has frozen.
+    was_enabled, freezes = gc.isenabled(), not gc.get_freeze_count()
     gc.collect()
     if freezes:
         gc.freeze()

@@ -87,7 +87,7 @@ _MAX_NESTED = 3
 
 
 def _check_nesting(base: Any, base_args: Any) -> None:
-    """Raise a ValueError for a scaled model of a scaled model of … that would take long to build."""
+    """Raise a ValueError if more scaled models are inside each other than can be built in seconds."""
     levels = 1
     while base == "scaled" and isinstance(base_args, Mapping):
         levels += 1

@@ -113,12 +113,18 @@ def save_for_hub(
     card: dict[str, str] | None = None,
     readme: str = "",
 ) -> None:
-    """Write the files that `push_to_hub` uploads. The arguments are those of `push_to_hub`.
+    """Write the files that `push_to_hub` uploads.
+
+    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads the model from them.
 
     Args:
+        folder: where the files are written; files of the same names are replaced.
         readme: the text of README.md; by default the card.
+        model, repo_id, stock, model_args, card: as for `push_to_hub`.
 
-    ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads it.
+    Raises:
+        ValueError: the arguments do not build the model.
+        OSError: the files cannot be written.
     """
     name, fields = architecture_of(model), CardFields(**(card or {}))
     pushed: Any = stock_model(model) if stock else model

@@ -71,7 +71,8 @@ def _assign_one(
         name: of the weight.
         old: the base's weight.
         fresh: the weight as its class initializes it.
-        weight: the same; it is changed in place, since a second one of its size may not fit into memory.
+        weight: a tensor with the values of ``fresh``. It is changed in place, since a second one of its size may not
+            fit into memory.
         maps: of its axes.
         generator: of the differences of copies.
     """

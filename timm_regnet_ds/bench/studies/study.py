@@ -66,7 +66,8 @@ def run_study(
     Args:
         study: the study.
         output: the folder.
-        rows: files of rows measured elsewhere. With them nothing is measured, and none of the options below is given.
+        rows: files of rows measured elsewhere. With them nothing is measured, and ``up_to``, ``only``,
+            ``settings`` and ``deadline`` cannot be given.
         up_to: leave out models with more flops, as in ``4gf``. Default: 2.5gf on the CPU, no limit on a GPU.
         only: leave out models whose label, such as ``scaled(base=resnet50, factor=2.0)``, does not match this pattern.
         settings: fields of `Setting`, instead of the study's own.

@@ -14,7 +14,7 @@ from timm_regnet_ds.scaling.families.specs import ScalingSpec
 
 from .flops_shares import FlopsShares
 
-__all__ = ["ScaledArgs", "apply_rules", "fit_to_factor"]
+__all__ = ["ScaledArgs", "apply_rules", "fit_to_factor", "scaled_sizes", "shape_cost"]
 
 
 @dataclass(frozen=True)
