@@ -118,6 +118,10 @@ def test_shrink(checkpoints, tmp_path, capsys):
         (["grow", "folder", "--factor", "2", "--model-kwargs", "depth"], "takes KEY=VALUE"),
         (["grow", "folder", "--factor", "2", "--model-kwargs", "depth=1"], "cannot be built with these arguments"),
         (["grow", "folder", "--factor", "0.5"], "see 'shrink'"),
+        (
+            ["grow", "folder", "--factor", "2", "--num-classes", "-1"],
+            "--num-classes must be a whole number of at least 0",
+        ),
         (["shrink", "folder", "--to", "900gf"], "see 'grow'"),
         (["grow", "folder"], "a factor or a target is needed"),
         (["grow", "objects.pth", "--factor", "2"], "more than tensors and plain values"),

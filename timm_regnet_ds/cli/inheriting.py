@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from timm_regnet_ds.common.check import check_int
 from timm_regnet_ds.scaling import ScaledModel, scale
 from timm_regnet_ds.training.checkpoints import Checkpoint
 from timm_regnet_ds.training.model_kwargs import parse_model_kwargs
@@ -54,6 +55,9 @@ def _run(command: str, options: argparse.Namespace) -> None:
         raise ValueError(f"{options.output} exists already: choose another --output")
     if options.factor is not None:
         _check_direction(command, options.factor)
+    classes: dict[str, Any] = {}
+    if options.num_classes is not None:
+        classes["num_classes"] = check_int("--num-classes", options.num_classes, minimum=0)
     checkpoint, base = read(options)
     scaled = scale(
         base,
@@ -65,7 +69,6 @@ def _run(command: str, options: argparse.Namespace) -> None:
         inherit_exactly=options.inherit_exactly,
     )
     _check_direction(command, scaled.factor)
-    classes = {} if options.num_classes is None else {"num_classes": options.num_classes}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*inherited", UserWarning)  # the printed lines say it
         model: Any = scaled.create(inherit=base, exact=options.exact, **classes)
