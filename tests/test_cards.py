@@ -13,8 +13,9 @@ import timm_regnet_ds as trd
 from timm_regnet_ds.cli import main
 from timm_regnet_ds.complexity import Complexity
 from timm_regnet_ds.latency import LatencyModel, card, cards
-from timm_regnet_ds.latency.fitting import TimedModel, fit_times
+from timm_regnet_ds.latency.fitting import FAILED, Dropped, TimedModel, fit_times
 from timm_regnet_ds.latency.forms import FORMS
+from timm_regnet_ds.latency.report import write_fit_report
 from timm_regnet_ds.latency.timm_results import read_timm_results, timed_models
 
 # Milliseconds per multiply-add (dense, grouped), byte (products, others, weights), operator and call.
@@ -77,6 +78,14 @@ def test_a_card_of_another_form_is_no_start():
     of_cpu = fit_times(list(timed()), SETTING, "a processor", form="flops-acts").model
     with pytest.raises(ValueError, match="fitted by the form flops-acts, and these rows need bytes"):
         fit_times(list(timed()), SETTING, "a card", start=of_cpu)
+
+
+def test_the_report_of_a_fit_escapes_names(tmp_path):
+    dropped = [Dropped("a\n# Heading", FAILED, "<script>alert(1)</script>")]
+    fit = fit_times(list(timed(16, noise=0.1)), SETTING, "a <b>card", dropped=dropped)
+    text = write_fit_report(fit, tmp_path / "card.md")[0].read_text()
+    assert "# Predicted time: a &lt;b>card, " in text
+    assert text.endswith("\n- a # Heading: &lt;script>alert(1)&lt;/script>\n")
 
 
 def test_a_fit_survives_its_file(tmp_path):

@@ -22,6 +22,10 @@ def test_a_line_of_markdown():
     )
 
 
+def test_a_backslash_does_not_undo_an_escape():
+    assert markdown_line(r"a\|b") == r"a\\\|b"
+
+
 def test_a_cell_stays_one_cell():
     header, rule, row = markdown(["name", "flops"], [[HOSTILE, "1"]]).splitlines()
     assert row.replace(r"\|", "").count("|") == header.count("|") == rule.count("|") == 3

@@ -7,15 +7,15 @@ from typing import Any
 
 __all__ = ["column_names", "csv_text", "markdown", "markdown_line"]
 
-# What starts a table cell, a tag or a link in Markdown.
-_MARKDOWN = str.maketrans({"|": r"\|", "<": "&lt;", "[": r"\["})
+# What starts an escape, a table cell, a tag or a link in Markdown.
+_MARKDOWN = str.maketrans({"\\": r"\\", "|": r"\|", "<": "&lt;", "[": r"\["})
 
 # A spreadsheet takes text that begins with one of these for a formula.
 _FORMULA = ("=", "+", "-", "@")
 
 
 def markdown_line(text: str) -> str:
-    """Text as one line of Markdown: without line breaks and control characters, ``|``, ``<`` and ``[`` escaped."""
+    r"""Text as one line of Markdown: without line breaks and control characters, ``\``, ``|``, ``<``, ``[`` escaped."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()).translate(_MARKDOWN)
 
 

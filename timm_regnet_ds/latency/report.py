@@ -8,7 +8,7 @@ import numpy as np
 
 from timm_regnet_ds.common.plots import GREY, make_log, new_figure
 from timm_regnet_ds.files.atomic import save_figure, write_text
-from timm_regnet_ds.files.tables import markdown
+from timm_regnet_ds.files.tables import markdown, markdown_line
 
 from .fitting import FEW, Fit
 from .model import LARGE_RESIDUAL
@@ -41,7 +41,7 @@ def write_fit_report(fit: Fit, path: Path) -> list[Path]:
     """Write the report in Markdown at a path that ends with ``.md``, and its picture beside it; return both paths."""
     picture = _plot(fit, path.with_suffix(".png"))
     parts = [
-        f"# Predicted time: {fit.model.about()}",
+        f"# Predicted time: {markdown_line(fit.model.about())}",
         f"```\n{describe_fit(fit)}\n```",
         f"![Residuals]({picture.name})",
         "## Residuals by family",
@@ -49,7 +49,7 @@ def write_fit_report(fit: Fit, path: Path) -> list[Path]:
         _table(fit),
     ]
     if fit.dropped:
-        parts += ["## Dropped rows", "\n".join(f"- {dropped}" for dropped in fit.dropped)]
+        parts += ["## Dropped rows", "\n".join(f"- {markdown_line(str(dropped))}" for dropped in fit.dropped)]
     return [write_text(path, "\n\n".join(parts) + "\n"), picture]
 
 
