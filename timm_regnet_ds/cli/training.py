@@ -107,7 +107,8 @@ def _images(options: argparse.Namespace) -> int:
     splits = []
     for split in check_images(options.folder, check_int("--workers", options.workers)):
         splits.append(split)
-        print(f"{split.name}: {count(split.images, 'image')}, {len(split.classes)} classes, {len(split.broken)} broken")
+        classes = "1 class" if len(split.classes) == 1 else f"{len(split.classes)} classes"
+        print(f"{split.name}: {count(split.images, 'image')}, {classes}, {len(split.broken)} broken")
         for file, reason in split.broken.items():
             print(f"timm-regnet-ds: {file}: {reason}", file=sys.stderr)
     train, validation = (set(split.classes) for split in splits)
