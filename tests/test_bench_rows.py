@@ -139,7 +139,8 @@ def test_what_a_call_prints_is_not_its_answer(capfd):
     assert "a line" in capfd.readouterr().err
 
 
-def test_no_call_goes_on_when_the_caller_is_killed():
+@pytest.mark.parametrize("when", ["during the call", "while the worker starts"])
+def test_no_call_goes_on_when_the_caller_is_killed(when):
     code = (
         "import threading, time; from timm_regnet_ds.bench.worker import Worker; w = Worker();"
         "threading.Thread(target=w.call, args=(time.sleep, 120), daemon=True).start();"
@@ -147,14 +148,13 @@ def test_no_call_goes_on_when_the_caller_is_killed():
     )
     caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     worker = int(caller.stdout.readline())
-    child = _wait_for_child(worker)
+    children = [_wait_for_child(worker)] if when == "during the call" else []
     caller.kill()
     caller.wait()
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and (_is_running(worker) or _is_running(child)):
+    while time.monotonic() < deadline and any(map(_is_running, [worker, *children])):
         time.sleep(0.2)
-    assert not _is_running(worker)
-    assert not _is_running(child)
+    assert not any(map(_is_running, [worker, *children]))
 
 
 def _is_running(pid):

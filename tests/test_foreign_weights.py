@@ -33,7 +33,7 @@ def saved(tmp_path_factory):
         folder = tmp_path_factory.mktemp("model")
         torch.manual_seed(0)
         model = timm.create_model(architecture, **args, num_classes=7)
-        timm.models.save_for_hf(model, str(folder), safe_serialization=True)
+        timm.models.save_for_hf(model, str(folder), model_args={"num_classes": 7, **args}, safe_serialization=True)
         state = {key: value.clone() for key, value in model.state_dict().items()}
         save_file(change(state) if change else state, folder / "model.safetensors")
         return folder, state

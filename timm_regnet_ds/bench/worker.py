@@ -51,7 +51,7 @@ class Worker:
         self._closed = False
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-c", f"from {__name__} import serve; serve()"]
+        command = [sys.executable, "-c", f"from {__name__} import serve; serve({os.getpid()})"]
         # torch.cuda.is_available() would initialize CUDA, which forked children cannot use; its NVML-based check does
         # not. The worker finds every module where the caller finds it.
         environment = {
@@ -128,12 +128,15 @@ class Worker:
 _SECONDS_TO_END = 10
 
 
-def serve() -> None:
-    """Answer the pickled requests on standard input until it ends."""
+def serve(caller: int) -> None:
+    """Answer the pickled requests on standard input until it ends.
+
+    Args:
+        caller: the process that makes the requests. A call ends when this process has ended.
+    """
     # Answers have a pipe of their own: what a model prints goes to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    caller = os.getppid()
     # What was imported is no garbage. Each fresh process would look at it, and so copy its memory, many times.
     gc.collect()
     gc.freeze()
