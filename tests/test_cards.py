@@ -363,3 +363,12 @@ def test_a_table_that_lacks_a_column_is_refused(tmp_path, capsys):
     path.write_text("model,infer_step_time\nresnet18,1\n")
     assert main(["latency", "fit", "--timm-results", str(path)]) == 2
     assert "is not a table of timm's benchmark: it has no column infer_batch_size" in capsys.readouterr().err
+
+
+def test_a_batch_that_was_not_measured_is_said(capsys):
+    assert "unsure" not in card("rtx4090").expected_error(64)
+    assert "; unsure, since batches of 4 to 1024 were measured" in card("rtx4090").expected_error(1)
+    assert main(["latency", "predict", "rtx4090", "regnetx_200mf", "--batch-size", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "unsure, since batches of 4" in out
+    assert all(len(line) <= 80 for line in out.splitlines())

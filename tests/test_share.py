@@ -367,7 +367,7 @@ def test_a_card_states_the_time_on_a_known_gpu(tmp_path, capsys):
     ):
         assert main([*push, *options]) == 0
         text = (tmp_path / "out" / "README.md").read_text()
-        stated = rf"^Latency: [\d.]+ ms, predicted for NVIDIA GeForce RTX 4090, .*, batch {batch}\.$"
+        stated = rf"^Latency: [\d.]+ ms, predicted for NVIDIA GeForce RTX 4090, .*, batch {batch} \(off by .*\)\.$"
         assert re.search(stated, text, re.MULTILINE)
     for options, message in (
         (["--on", several], "several batch sizes: pass batch_size"),

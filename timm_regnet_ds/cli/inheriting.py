@@ -84,12 +84,12 @@ def _check_direction(command: str, factor: float) -> None:
 
 
 def _lines(scaled: ScaledModel, inherited: Inherited, checkpoint: Checkpoint, output: Path) -> list[str]:
-    before, after = scaled.base_complexity, scaled.complexity
+    before, after, growth = scaled.base_complexity, scaled.complexity, scaled.growth.flops
     error = f"error {inherited.error:.2g}"
     average = ", moving average" if checkpoint.averaged else ""
     found = [
         ("base", f"{scaled.base} of {checkpoint.path.name}{average}: {_size(before)}"),
-        ("scaled", f"by {scaled.strategy.name} and {scaled.factor:.4g}: {_size(after)}"),
+        ("scaled", f"by {scaled.strategy.name} and {scaled.factor:.4g}: {_size(after)}; {growth:.3g} times the flops"),
         ("weights", f"exact ({error})" if inherited.exact else f"not exact ({error}): {_reasons(inherited.reasons)}"),
         (
             "parameters",

@@ -88,5 +88,5 @@ def _predict(options: argparse.Namespace) -> None:
         milliseconds = model.predict(name, batch_size=options.batch_size, input_size=options.input_size)
         if i == 0:  # only now, the options are known to be right
             print(textwrap.fill(model.about(options.batch_size), 80))
-            print(model.expected_error())
+            print(textwrap.fill(model.expected_error(options.batch_size), 80))
         print(f"{name:40} {milliseconds:10.4g} ms", flush=True)

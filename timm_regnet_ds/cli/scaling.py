@@ -112,7 +112,8 @@ def _scale(options: argparse.Namespace) -> None:
         print(f"predicted: {_wrap(str(model.latency))}")
     elif on is not None:
         milliseconds = on.predict(model.measure(on.dtype), batch_size=options.batch_size)
-        print(f"predicted: {_wrap(f'{milliseconds:.4g} ms ({on.about(options.batch_size)}); {on.expected_error()}')}")
+        about, error = on.about(options.batch_size), on.expected_error(options.batch_size)
+        print(f"predicted: {_wrap(f'{milliseconds:.4g} ms ({about}); {error}')}")
     print(f"\n{format_usage(model)}")
 
 

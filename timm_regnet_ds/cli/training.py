@@ -126,7 +126,8 @@ def _push(options: argparse.Namespace) -> None:
     if options.on is not None and not card["latency"]:
         on = predictor(options.on)
         milliseconds = on.predict(model, batch_size=options.batch_size)
-        card["latency"] = f"{milliseconds:.3g} ms, predicted for {on.about(options.batch_size)}"
+        about, error = on.about(options.batch_size), on.expected_error(options.batch_size)
+        card["latency"] = f"{milliseconds:.3g} ms, predicted for {about} ({error})"
     if options.output is not None:
         save_for_hub(model, options.output, repo_id=options.repo, stock=options.stock, card=card)
         print(f"{options.output}: written, not pushed")

@@ -166,11 +166,15 @@ class LatencyModel:
         version = f", torch {self.torch}" if self.torch else ""
         return f"{self.device_name}, {_describe(self.setting)}{version}, batch {batch or 'as given'}"
 
-    def expected_error(self) -> str:
-        """How far predictions are off, in a few words."""
+    def expected_error(self, batch_size: int | None = None) -> str:
+        """How far predictions are off, in a few words, and whether the batch is none of those that were measured."""
         error = self.family_error or self.error
         unseen = "families" if error.by_family else "models"
-        return f"off by {error.median:.0%} in the median, {error.p90:.0%} at the 90th percentile, for unseen {unseen}"
+        text = f"off by {error.median:.0%} in the median, {error.p90:.0%} at the 90th percentile, for unseen {unseen}"
+        batch = batch_size or self.batch_size
+        if batch and self.batch_sizes and not self.batch_sizes[0] <= batch <= self.batch_sizes[1]:
+            text += f"; unsure, since batches of {self.batch_sizes[0]} to {self.batch_sizes[1]} were measured"
+        return text
 
     def save(self, path: str | Path) -> Path:
         """Write the model to a JSON file and return its path."""

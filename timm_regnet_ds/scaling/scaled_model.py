@@ -47,7 +47,7 @@ class Latency:
         """The time that the predictor of a budget gave."""
         on, batch = budget.on, budget.batch_size or getattr(budget.on, "batch_size", None)
         about = on.about(batch) if isinstance(on, LatencyModel) else type(on).__name__
-        return cls(milliseconds, batch, about, on.expected_error() if isinstance(on, LatencyModel) else "")
+        return cls(milliseconds, batch, about, on.expected_error(batch) if isinstance(on, LatencyModel) else "")
 
     def __str__(self) -> str:
         return f"{self.milliseconds:.4g} ms ({self.device})" + (

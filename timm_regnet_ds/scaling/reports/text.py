@@ -140,7 +140,11 @@ def format_strategies(
         how |= {"latency_ms": latency_ms, "on": on, "batch_size": batch_size}
     lines = [
         f"{name} to {to if latency_ms is None else f'{latency_ms:g} ms'}",
-        *([*textwrap.wrap(on.about(batch_size), 80), on.expected_error()] if timed else []),
+        *(
+            [line for text in (on.about(batch_size), on.expected_error(batch_size)) for line in textwrap.wrap(text, 80)]
+            if timed
+            else []
+        ),
         "",
         f"{'strategy':8}{'factor':>8}{'flops (G)':>10}{'params (M)':>11}{'acts (M)':>9}"
         f"{'depth':>8}{'width':>8}{'size':>9}{'ms' if timed else '':>9}".rstrip(),
