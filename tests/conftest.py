@@ -119,7 +119,10 @@ def one_worker(worker, monkeypatch):
 
 @pytest.fixture
 def jobs_are_forks(tmp_path, monkeypatch):
-    """submitit's jobs need not import torch; `test_a_job_that_fails_otherwise_ends_the_sweep` runs one as it is."""
+    """submitit's jobs need not import torch; `test_a_job_that_fails_otherwise_ends_the_sweep` runs one as it is.
+
+    Jobs that train cannot be forks: autograd refuses to run in a fork of a process in which it had started threads.
+    """
     if torch.cuda.is_available():  # Forks cannot use a device that their parent has looked at.
         yield
         return

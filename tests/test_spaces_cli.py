@@ -47,7 +47,6 @@ def test_recover_finds_regnety_500mf(capsys):
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
-@pytest.mark.usefixtures("jobs_are_forks")
 def test_a_sweep_fills_its_rows_and_a_report_draws_them(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     plan = tmp_path / "plan.yaml"
